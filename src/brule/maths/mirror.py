@@ -1,0 +1,19 @@
+"""The left-right mirror, of images and of points, per image of a batch."""
+
+import torch
+from torch import Tensor
+
+
+def mirror(images: Tensor, flip_mask: Tensor) -> Tensor:
+    """Images (B, C, S, S), mirrored where flip_mask (B,) bool is set."""
+    return torch.where(flip_mask[:, None, None, None], images.flip(-1), images)
+
+
+def mirror_points(points: Tensor, flip_mask: Tensor, permutation: Tensor) -> Tensor:
+    """Points (B, K, 2), mirrored where flip_mask (B,) bool is set: x → 1 − x and every landmark takes its twin's name.
+
+    permutation (K,) long: permutation[k] is what landmark k becomes in a mirror (the left eye's corner, the right's).
+    """
+    twins = points[:, permutation]
+    mirrored = torch.stack((1 - twins[..., 0], twins[..., 1]), dim=-1)
+    return torch.where(flip_mask[:, None, None], mirrored, points)
