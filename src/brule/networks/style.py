@@ -1,0 +1,52 @@
+"""S and S_o: an image, or noise, → the style that modulates G (the paper, section 3)."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from brule.networks.layers import EqualConv, EqualLinear, channels, channels_last, pixel_norm
+
+
+class NoiseToStyle(nn.Module):
+    """S_o: z ~ N(0, 1) → style, a series of linear layers with leaky ReLU (StyleGAN2's mapping network)."""
+
+    def __init__(
+        self,
+        latent: int,  # numbers in z
+        style_size: int,
+        depth: int,  # layers
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        sizes = [latent] + [style_size] * depth
+        # A hundredth of the rate, as in StyleGAN2: at the full one the mapping outruns the synthesis it feeds.
+        steps = (EqualLinear(inputs, outputs, activate=True, rate=0.01) for inputs, outputs in pairwise(sizes))
+        self.layers = nn.Sequential(*steps)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, latent) → (B, style_size)."""
+        style: Tensor = self.layers(pixel_norm(z))
+        return style.to(z.dtype)
+
+
+class StyleEncoder(nn.Module):
+    """S: image → style, a plain CNN down to 4×4 pixels. Their mean forgets where things are: style has no geometry."""
+
+    def __init__(
+        self,
+        image_size: int,  # pixels
+        style_size: int,
+        width: int,  # channels at half of image_size; doubled at every halving, up to four times this
+    ) -> None:
+        super().__init__()
+        counts = list(reversed(channels(image_size // 2, width, 4 * width).values()))  # from image_size/2 down to 4
+        self.stem = EqualConv(3, width, 3, resample="down")
+        steps = (EqualConv(inputs, outputs, 3, resample="down") for inputs, outputs in pairwise(counts))
+        self.body = nn.Sequential(*steps)
+        self.head = EqualLinear(counts[-1], style_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) in [−1, 1] → (B, style_size)."""
+        x: Tensor = self.body(self.stem(channels_last(images)))  # (B, 4·width, 4, 4)
+        style: Tensor = self.head(x.mean((2, 3)))
+        return style.to(images.dtype)
