@@ -1,0 +1,187 @@
+"""The training loop: who runs when, validation, the best checkpoint, and an exact resume.
+
+An iteration depends on the saved state and on (seed, iteration) alone. Files, MLflow and the terminal are the observer's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from brule.config import Config
+from brule.data.faces import Faces
+from brule.data.schemes import Scheme
+from brule.maths import metrics
+from brule.maths.warps import Family
+from brule.method import bundle
+from brule.method.algorithm1 import gan_iteration
+from brule.method.algorithm2 import encoder_iteration
+from brule.method.batches import Batches
+from brule.method.checkpoint import Checkpoint
+from brule.method.context import Settings
+from brule.method.randomness import derive, generator
+from brule.method.schedule import Moment, Schedule
+from brule.method.teacher import Calibration
+from brule.method.validation import validate
+
+Row = dict[str, float | int | str]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run is allowed to see."""
+
+    encoder: Faces
+    """Algorithm 2's images; with landmarks in the semi-supervised and supervised modes only."""
+    gan: Faces
+    """Algorithm 1's images, never with landmarks."""
+    validation: Faces
+    scheme: Scheme
+    X_b: np.ndarray
+    shapes: np.ndarray
+
+
+class Observer(Protocol):
+    """The world's view of a run."""
+
+    def iteration(self, done: int, moment: Moment, losses: dict[str, float]) -> None:
+        """Called whenever losses were averaged."""
+
+    def row(self, row: Row) -> None:
+        """A new row of the history."""
+
+    def pictures(self, training: "Training", done: int) -> None:
+        """Time for sample grids."""
+
+
+@dataclass
+class Best:
+    """The checkpoint that ships: lowest validation W₁ among those without an alarm."""
+
+    score: float = float("inf")
+    iteration: int = 0
+    healthy: bool = False
+    row: Row = field(default_factory=dict)
+    encoder: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Training:
+    """One run: build it, `restore` it if there is a checkpoint, then `run`."""
+
+    def __init__(self, config: Config, inputs: Inputs, device: torch.device) -> None:
+        self.config, self.inputs, self.device = config, inputs, device
+        self.schedule = Schedule(config.train)
+        torch.manual_seed(derive(config.seed, 0, "initialisation") % 2**63)
+        landmarks, size = len(inputs.X_b), config.prepare.image_size
+        self.networks = bundle.build(config.model, config.train, landmarks, size, device)
+        self.optimisers = bundle.optimisers(self.networks, config.train)
+        self.X_b = torch.tensor(inputs.X_b, dtype=torch.float32, device=device)
+        self.settings = Settings(
+            config.model,
+            config.loss,
+            config.train,
+            self.X_b,
+            torch.tensor(inputs.shapes, dtype=torch.float32, device=device),
+            {name: Family(**family.model_dump()) for name, family in config.warp.items()},
+        )
+        self.calibration = Calibration(self.X_b)
+        flip = inputs.scheme.flip if config.train.flip else None
+        size = config.train.batch_size
+        self.encoder_batches = Batches(inputs.encoder, flip, size, config.seed, "encoder", device)
+        self.gan_batches = Batches(inputs.gan, flip, size, config.seed, "gan", device)
+        self.iteration = 0
+        self.history: list[Row] = []
+        self.best = Best()
+        self.alarms: list[str] = []
+        self.healthy = metrics.monitors(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
+        self._sums: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def run(self, checkpoint: Checkpoint, observer: Observer, carry: dict[str, Any]) -> None:
+        """Train to the end of the last stage. `carry` is saved with the state (the MLflow run's id, seconds so far)."""
+        every = self.config.train
+        while self.iteration < self.schedule.iterations:
+            moment = self.schedule.at(self.iteration)
+            self.step(moment)
+            self.iteration += 1
+            last = self.iteration == self.schedule.iterations
+            if self.iteration % every.log_every == 0 or last:
+                observer.iteration(self.iteration, moment, self._log(moment, observer))
+            if self.iteration % every.validate_every == 0 or last:
+                self._validate(moment, observer)
+            if self.iteration % every.sample_every == 0 or last:
+                observer.pictures(self, self.iteration)
+            if self.iteration % every.save_every == 0 or last:
+                checkpoint.save(self.state() | {"carry": carry})
+
+    def step(self, moment: Moment) -> None:
+        """One iteration: Algorithm 1 on one batch, then Algorithm 2 on a fresh one, as the schedule says."""
+        n, o, s = self.networks, self.optimisers, self.settings
+        if moment.gan:
+            random = generator(self.config.seed, self.iteration, "gan", self.device)
+            batch = self.gan_batches.at(self.iteration)
+            self._add(gan_iteration(n, o, batch, s, moment.gan_turn, random))
+        if moment.encoder:
+            for group in o.E.param_groups:
+                group["lr"] = moment.encoder_rate
+            random = generator(self.config.seed, self.iteration, "encoder", self.device)
+            batch = self.encoder_batches.at(self.iteration)
+            self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
+
+    def _add(self, parts: dict[str, torch.Tensor]) -> None:
+        for name, value in parts.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def _log(self, moment: Moment, observer: Observer) -> dict[str, float]:
+        means = {name: float(total) / self._counts[name] for name, total in sorted(self._sums.items())}
+        self._sums, self._counts = {}, {}
+        self._record({"stage": moment.name, **means, "schedule/encoder_rate": moment.encoder_rate}, observer)
+        return means
+
+    def _validate(self, moment: Moment, observer: Observer) -> None:
+        pair = self.inputs.scheme.normaliser
+        row, self.alarms = validate(
+            self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device
+        )
+        self._record({"stage": moment.name, **row}, observer)
+        score, healthy = row.get("validation/w1", -float(self.iteration)), not self.alarms
+        # health first, then the score; without landmarks the latest wins
+        if (not healthy, score) < (not self.best.healthy, self.best.score):
+            weights = {k: v.detach().cpu().clone() for k, v in self.networks.E_ema.module.state_dict().items()}
+            self.best = Best(score, self.iteration, healthy, dict(row), weights)
+
+    def _record(self, row: Row, observer: Observer) -> None:
+        row = {"iteration": self.iteration, **row}
+        self.history.append(row)
+        observer.row(row)
+
+    # ------------------------------------------------------------------------------------------------- the resume state
+
+    def _modules(self) -> dict[str, Any]:
+        return {**vars(self.networks), **{f"optimiser/{k}": v for k, v in vars(self.optimisers).items()}}
+
+    def state(self) -> dict[str, Any]:
+        """Everything the next iteration depends on: tensors, numbers and strings only."""
+        return {
+            "modules": {name: module.state_dict() for name, module in self._modules().items()},
+            "calibration": self.calibration.mean,
+            "iteration": self.iteration,
+            "history": self.history,
+            "best": vars(self.best),
+            "alarms": self.alarms,
+            "sums": self._sums,
+            "counts": self._counts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        for name, module in self._modules().items():
+            module.load_state_dict(state["modules"][name])
+        mean = state["calibration"]
+        self.calibration.mean = None if mean is None else mean.to(self.device)
+        self.iteration, self.history, self.alarms = state["iteration"], state["history"], state["alarms"]
+        self.best = Best(**state["best"])
+        self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
+        self._counts = state["counts"]

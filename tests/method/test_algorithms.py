@@ -1,0 +1,116 @@
+"""Algorithms 1 and 2: who learns, who is frozen, and what each coefficient brings in."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from brule import config, trainer
+from brule.method.training import Training
+
+Tiny = Callable[..., config.Config]
+
+
+def training(settings: config.Config) -> Training:
+    inputs, _ = trainer.read_inputs(settings)
+    return Training(settings, inputs, torch.device("cpu"))
+
+
+def weights(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+@pytest.fixture
+def only(project: Path, tiny: Tiny) -> Callable[..., tuple[dict[str, bool], set[str]]]:
+    """Run one iteration of the joint stage; tell which networks changed and which losses were computed."""
+
+    def run(gan: int, encoder: int, target: str = "teacher", mode: str = "unsupervised", **loss: float | bool):
+        stage = {"iterations": 9, "gan_every": gan, "encoder_every": encoder, "target": target, "warp": "strong"}
+        t = training(tiny(train={"stages": {"joint": stage}, "ramp": 0, "mode": mode}, loss=loss))
+        n = t.networks
+        modules = {"E": n.E, "G": n.G, "D": n.D, "S": n.S, "So": n.So, "E_ema": n.E_ema, "G_ema": n.G_ema}
+        before = {name: weights(module) for name, module in modules.items()}
+        for _ in range(2):  # the first two iterations warm the rate up and fill the averages
+            t.step(t.schedule.at(t.iteration))
+            t.iteration += 1
+        return {name: changed(before[name], module) for name, module in modules.items()}, set(t._sums)
+
+    return run
+
+
+def test_algorithm_1_trains_the_gan_and_freezes_the_encoder(only) -> None:
+    moved, losses = only(gan=1, encoder=0)
+    assert moved == {"E": False, "G": True, "D": True, "S": True, "So": True, "E_ema": False, "G_ema": True}
+    assert losses == {
+        "gan/discriminator", "gan/mismatch", "gan/R1", "gan/generator", "gan/L_rec", "gan/H_fake", "gan/L_style",
+    }  # fmt: skip
+
+
+def test_algorithm_2_trains_the_encoder_and_freezes_the_gan(only) -> None:
+    # gan_every 9 lets Algorithm 1 run at the very first iteration only, so compare what the second one moved
+    moved, losses = only(gan=0, encoder=1)
+    assert moved == {"E": True, "G": False, "D": False, "S": False, "So": False, "E_ema": True, "G_ema": False}
+    assert losses >= {"encoder/R_g", "encoder/R_b", "encoder/H_sparse"}
+
+
+def test_all_of_the_papers_encoder_terms_are_there(only) -> None:
+    _, losses = only(gan=1, encoder=1, target="self")
+    assert losses >= {
+        "encoder/R_b", "encoder/R_g", "encoder/H_sparse", "encoder/L_D", "encoder/L_rec", "encoder/H_cycle",
+        "encoder/L_decor",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "name"),
+    [
+        ("c5", "encoder/R_b"),
+        ("c6", "encoder/R_g"),
+        ("c7", "encoder/H_sparse"),
+        ("c8", "encoder/L_D"),
+        ("c9", "encoder/L_rec"),
+        ("c10", "encoder/H_cycle"),
+        ("decorrelation", "encoder/L_decor"),
+        ("mismatch", "gan/mismatch"),
+    ],
+)
+def test_a_term_of_weight_zero_is_not_computed(only, coefficient: str, name: str) -> None:
+    _, losses = only(gan=1, encoder=1, **{coefficient: 0})
+    assert name not in losses
+    assert "encoder/total" in losses
+
+
+@pytest.mark.parametrize("mode", ["semi-supervised", "supervised"])
+def test_labels_bring_the_supervised_loss(only, mode: str) -> None:
+    _, losses = only(gan=0, encoder=1, mode=mode, c6=0)
+    assert "encoder/supervised" in losses and "encoder/R_g" not in losses
+
+
+def test_an_unsupervised_run_has_no_landmarks_at_all(project: Path, tiny: Tiny) -> None:
+    inputs, paths = trainer.read_inputs(tiny())
+    assert inputs.encoder.landmarks is None and inputs.gan.landmarks is None
+    assert not any("train/landmarks" in str(path) for path in paths)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(project: Path, tiny: Tiny) -> None:
+    t = training(tiny())
+    before = weights(t.networks.E)
+    t.settings.X_b[:] = float("nan")  # the warm start's target
+    t.step(t.schedule.at(0))
+    assert not changed(before, t.networks.E)
+    assert t._sums["encoder/skipped"] == 1
+
+
+def test_the_style_that_c8_sees_can_move_the_landmarks(project: Path, tiny: Tiny) -> None:
+    """With every other term off, L_D alone must reach the encoder: the condition is differentiable through X_L."""
+    stage = {"iterations": 4, "gan_every": 1, "encoder_every": 1, "target": "self"}
+    loss = {"c5": 0, "c6": 0, "c7": 0, "c8": 5, "c9": 0, "c10": 0, "decorrelation": 0}
+    t = training(tiny(train={"stages": {"joint": stage}, "ramp": 0, "clip": 1e9}, loss=loss))
+    t.step(t.schedule.at(0))
+    gradients = [p.grad for p in t.networks.E.parameters() if p.grad is not None]
+    assert max(g.abs().max() for g in gradients) > 0

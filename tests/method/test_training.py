@@ -1,0 +1,161 @@
+"""The loop: exact resume after SIGKILL, the best checkpoint, and what an unsupervised run cannot see."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from brule import config, trainer
+from brule.errors import BruleError
+from brule.method.checkpoint import Checkpoint
+from brule.method.training import Training
+
+Tiny = Callable[..., config.Config]
+
+RUN = """
+import sys
+from brule import config, trainer
+trainer.train(config.parse(__import__("json").loads(sys.argv[1])))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These runs need no MLflow: the import fails, as where it is not installed."""
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+
+def spawn(settings: config.Config) -> subprocess.Popen[bytes]:
+    program = "import sys; sys.modules['mlflow'] = None\n" + RUN
+    text = settings.model_dump_json(by_alias=True)
+    return subprocess.Popen([sys.executable, "-c", program, text], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def outputs(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], pd.DataFrame]:
+    models = folder / "models"
+    history = pd.read_csv(folder / "results" / "history.csv")
+    return load_file(models / "detector.safetensors"), load_file(models / "gan.safetensors"), history
+
+
+def assert_equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny) -> None:
+    stages = {
+        "warm": {"iterations": 6, "target": "barycenter", "warp": "strong"},
+        "joint": {"iterations": 18, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
+    }
+    settings = tiny(train={"stages": stages, "save_every": 1})
+    trainer.train(settings)
+    whole = outputs(project)
+    for name in ("models", "results"):
+        (project / name).rename(project / f"{name}-whole")
+
+    states = project / ".resume"
+    reached = []
+    for wanted in (4, 14):
+        process = spawn(settings)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            saved = next(states.glob("*/state.pt"), None)
+            if saved and torch.load(saved, weights_only=True)["iteration"] >= wanted:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.02)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        reached.append(torch.load(next(states.glob("*/state.pt")), weights_only=True)["iteration"])
+    assert 4 <= reached[0] < reached[1] < 24
+
+    assert spawn(settings).wait() == 0
+    again = outputs(project)
+    assert_equal(whole[0], again[0])
+    assert_equal(whole[1], again[1])
+    pd.testing.assert_frame_equal(whole[2], again[2])
+    assert not list(states.glob("*/state.pt")), "the resume state outlives its run"
+
+
+def test_scrambling_the_pairing_leaves_an_unsupervised_run_bit_equal(project: Path, tiny: Tiny) -> None:
+    trainer.train(tiny())
+    paired = outputs(project)
+    path = project / "data/faces/train/landmarks.npy"
+    np.save(path, np.load(path)[::-1])
+    trainer.train(tiny())
+    scrambled = outputs(project)
+    assert_equal(paired[0], scrambled[0])
+    pd.testing.assert_frame_equal(paired[2], scrambled[2])
+    # the check can fail: a supervised run does see the pairing
+    supervised = tiny(train={"mode": "supervised"})
+    trainer.train(supervised)
+    one = outputs(project)
+    np.save(path, np.load(path)[::-1].copy())
+    trainer.train(supervised)
+    assert any(not torch.equal(one[0][name], tensor) for name, tensor in outputs(project)[0].items())
+
+
+def test_a_changed_parameter_does_not_resume_foreign_weights(project: Path, tiny: Tiny) -> None:
+    marks = set()
+    for loss in ({"c7": 1e5}, {"c7": 2e5}):
+        trainer.train(tiny(loss=loss))
+        marks.add(json.loads((project / "results/train.json").read_text())["fingerprint"])
+    assert len(marks) == 2
+
+
+def test_the_history_and_the_summary_tell_what_happened(project: Path, tiny: Tiny) -> None:
+    trainer.train(tiny())
+    history = outputs(project)[2]
+    assert list(history.iteration.drop_duplicates()) == [2, 4, 6, 8]
+    assert {"validation/nme", "validation/w1", "monitors/spread", "encoder/R_g", "gan/L_rec"} <= set(history.columns)
+    summary = json.loads((project / "results/train.json").read_text())
+    assert summary["best_iteration"] in (4, 8)
+    assert summary["validation"]["w1"] == pytest.approx(
+        history.set_index("iteration").loc[summary["best_iteration"], "validation/w1"].dropna().iloc[0]
+    )
+    assert list((project / "results/samples").glob("*.png"))
+
+
+def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([({"validation/w1": 1.0}, ["collapsed"]), ({"validation/w1": 9.0}, []), ({"validation/w1": 5.0}, ["x"])])
+    monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
+    inputs, _ = trainer.read_inputs(tiny())
+    t = Training(tiny(), inputs, torch.device("cpu"))
+    observer = type("Silent", (), {"row": lambda self, row: None})()
+    for iteration in (1, 2, 3):
+        t.iteration = iteration
+        t._validate(t.schedule.at(0), observer)
+    assert (t.best.iteration, t.best.score, t.best.healthy) == (2, 9.0, True)
+
+
+def test_a_damaged_resume_state_is_named(project: Path) -> None:
+    checkpoint = Checkpoint("abc")
+    checkpoint.save({"iteration": 3})
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:100])
+    with pytest.raises(BruleError, match=r"state\.pt.*delete this file"):
+        checkpoint.load()
+
+
+def test_a_resume_state_with_code_in_it_is_refused(project: Path) -> None:
+    checkpoint = Checkpoint("abc")
+    checkpoint.save({})
+    torch.save({"evil": Checkpoint}, checkpoint.path)
+    with pytest.raises(BruleError, match="delete this file"):
+        checkpoint.load()
+
+
+def test_labels_are_asked_for_where_there_are_none(project: Path, tiny: Tiny) -> None:
+    path = project / "data/faces/train/landmarks.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+    index = project / "data/faces/train/index.csv"
+    pd.read_csv(index).assign(labelled=0).to_csv(index, index=False)
+    with pytest.raises(BruleError, match="no training image"):
+        trainer.read_inputs(tiny(train={"mode": "supervised"}))
