@@ -1,0 +1,133 @@
+"""The `evaluate` stage: the detector measured on faces that training never saw: numbers, pictures, the model card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from brule import card, figures, files, machine, tracking
+from brule.config import Config, flatten
+from brule.data import faces
+from brule.detector import Detector
+from brule.errors import BruleError
+from brule.maths import metrics
+from brule.scoring import Floats, Split, look, measure, speed
+
+FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
+MODELS, RESULTS = Path("models"), Path("results")
+FIGURES = RESULTS / "figures"
+
+_CURVES = {
+    "detector": "detector",
+    "floor": "floor: the barycenter everywhere",
+    "oracle_affine": "oracle: affine map",
+    "oracle_similarity": "oracle: similarity",
+}
+_THRESHOLDS = np.linspace(0, 30, 301)
+
+
+def evaluate(config: Config) -> dict[str, Any]:
+    """Write results/metrics.json, results/ced.csv, results/figures and models/README.md; return the metrics.
+
+    The MLflow run of the training is continued. Splits without landmarks have null scores and pictures of the answers.
+    """
+    detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
+    trained = faces.read_manifest(RESULTS / "train.json", "run the train stage again")
+    manifest = faces.load_manifest(FACES)
+    X_b, batch = _barycenter(detector), config.evaluate.batch_size
+    healthy = metrics.monitors(faces.load_shapes(FACES), X_b, detector.scheme.normaliser)
+    with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
+        run.params(flatten(config))
+        splits = {name: measure(detector, faces.load(FACES, name, True), X_b, batch) for name in ("test", "validation")}
+        seen = splits["test" if len(splits["test"].images) else "validation"]
+        report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
+        report["monitors"] = look(detector, seen.images, X_b, batch)
+        report["alarms"] = metrics.alarms(report["monitors"], healthy)
+        report["images_per_second"] = speed(detector, seen.images, batch)
+        files.write_json(RESULTS / "metrics.json", _finite(report))
+        files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
+        draw(detector, splits, config.evaluate.overlays, healthy)
+        files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
+        # Training has charts named validation/… and monitors/… of its own; these points do not belong on them.
+        named = {"test": report["test"], "evaluation": {k: v for k, v in report.items() if k != "test"}}
+        run.metrics(dict(numbers(named)), int(trained.get("best_iteration", 0)))
+        run.artifact(FIGURES, "figures")
+        for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md"):
+            run.artifact(path, "results")
+    return report
+
+
+def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """('test/nme', 7.1), …: the numbers of a report under names that MLflow groups; what is no number is left out."""
+    for name, value in report.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", float(value)
+
+
+def ced_table(split: Split) -> str:
+    """results/ced.csv: the share of images within each threshold (percent); empty cells without landmarks."""
+    table = {"threshold": _THRESHOLDS}
+    for name in _CURVES:
+        missing = np.full(len(_THRESHOLDS), np.nan)
+        table[name] = metrics.ced(split.errors[name], _THRESHOLDS) if split.errors else missing
+    return str(pd.DataFrame(table).to_csv(index=False, float_format="%.6g"))
+
+
+def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float]) -> None:
+    """results/figures: the error's distribution, the best, median and worst faces, and the course of training."""
+    test, validation = splits["test"], splits["validation"]
+    figures.ced({label: test.errors[name] for name, label in _CURVES.items() if test.errors}, FIGURES / "ced.png")
+    shown = test if len(test.images) else validation
+    if len(shown.images):
+        errors = shown.errors.get("detector")
+        path = FIGURES / "overlays.png"
+        figures.overlays(shown.images, shown.points, shown.truth, errors, detector.scheme, path, columns=columns)
+    limits = metrics.bounds(healthy)
+    figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
+
+
+def show(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the scores beside the floor and the oracles, what they mean in words, and where the pictures are."""
+    console = console or Console()
+    table = Table("error, %", "test NME", "test W₁", "validation NME", "validation W₁")
+    rows = {"detector": "", "floor: X_b everywhere": "floor_"}
+    rows |= {"oracle: similarity": "oracle_similarity_", "oracle: affine map": "oracle_affine_"}
+    for label, prefix in rows.items():
+        cells = [report[split].get(f"{prefix}{score}") for split in ("test", "validation") for score in ("nme", "w1")]
+        table.add_row(label, *("–" if value is None else f"{value:.2f}" for value in cells))
+    console.print(table)
+    for sentence in (card.verdict(report["test"]), *report["alarms"]):
+        console.print(sentence, highlight=False, soft_wrap=True)
+    places = f"pictures: {FIGURES}/ and {RESULTS}/samples/; the model card: {MODELS}/README.md"
+    console.print(places, highlight=False, soft_wrap=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: a monitor that has none to tell (the nearest of one landmark) becomes null."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _barycenter(detector: Detector) -> Floats:
+    try:
+        X_b: Floats = np.load(BARYCENTER, allow_pickle=False).astype(np.float64)
+    except FileNotFoundError:
+        raise BruleError(f"{BARYCENTER}: is missing; run the barycenter stage again") from None
+    except (ValueError, EOFError, OSError):
+        raise BruleError(f"{BARYCENTER}: is damaged; run the barycenter stage again") from None
+    if X_b.shape != detector.barycenter.shape:
+        raise BruleError(
+            f"{BARYCENTER} has the shape {X_b.shape}, but the detector answers {len(detector.barycenter)} landmarks; "
+            "run `dvc repro` to train it on these data"
+        )
+    return X_b

@@ -1,0 +1,134 @@
+"""The one look of all pictures: colours, type, and how a set of landmarks is drawn, whatever K and its scheme."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from brule.data.schemes import Scheme
+from brule.files import atomic
+
+INK = "#1f2933"
+FAINT = "#9aa5b1"
+RULE = "#e4e7eb"
+ACCENT = "#2563eb"
+WARNING = "#d64545"
+SERIES = (ACCENT, "#e8890c", "#12876f", "#8b5cf6", "#c2416c", "#64748b")
+# One hue per facial part; light enough to be read on skin and on hair, dark enough on white.
+PARTS = ("#38bdf8", "#fbbf24", "#fb923c", "#4ade80", "#2dd4bf", "#a78bfa", "#818cf8", "#fb7185", "#f9a8d4")
+
+_TYPE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+}
+
+
+class Sheet:
+    """A white figure in the house style: `with Sheet(path, width, height) as figure: …` writes it on leaving.
+
+    Width and height are inches. Uses matplotlib's objects directly, so no window system and no global figure list.
+    """
+
+    def __init__(self, path: Path | str, width: float, height: float, dpi: float = 150.0) -> None:
+        self.path, self.dpi = Path(path), dpi
+        self.style = rc_context(_TYPE)
+        self.size = (width, height)
+
+    def __enter__(self) -> Figure:
+        self.style.__enter__()
+        self.figure = Figure(figsize=self.size, dpi=self.dpi, facecolor="white")
+        FigureCanvasAgg(self.figure)
+        return self.figure
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                with atomic(self.path) as temporary:
+                    # No date and no version in the file: the same numbers give the same bytes.
+                    self.figure.savefig(temporary, format="png", metadata={"Software": None})
+        finally:
+            self.style.__exit__(None, None, None)
+
+
+@lru_cache(maxsize=8)
+def part_of(scheme: Scheme) -> tuple[int, ...]:
+    """(K,) the number of each landmark's facial part: what edges join, and its mirror image; -1 where no edge ends."""
+    label = list(range(len(scheme.names)))
+    for _ in range(len(label)):
+        before = list(label)
+        for a, b in (*scheme.edges, *enumerate(scheme.flip or ())):
+            label[a] = label[b] = min(label[a], label[b])
+        if label == before:
+            break
+    joined = {point for edge in scheme.edges for point in edge}
+    order = sorted({label[point] for point in joined})
+    return tuple(order.index(label[point]) if point in joined else -1 for point in range(len(label)))
+
+
+def colours(scheme: Scheme) -> npt.NDArray[np.float64]:
+    """(K, 3) one colour per landmark: its part's, or the house's accent where the scheme has no edges."""
+    return np.array([to_rgb(PARTS[part % len(PARTS)] if part >= 0 else PARTS[0]) for part in part_of(scheme)])
+
+
+def draw(
+    axes: Axes,
+    points: npt.NDArray[Any],
+    scheme: Scheme,
+    *,
+    size: float,
+    width: float,
+    outline: str | None = "#0b1620",
+    zorder: float = 3.0,
+) -> None:
+    """Draw (N, K, 2) landmarks, already in the coordinates of `axes`: edges below, one dot each above.
+
+    `size` is a dot's diameter and `width` a line's, both in typographic points.
+    """
+    tint = colours(scheme)
+    if scheme.edges and width > 0:
+        edges = np.asarray(scheme.edges)
+        segments = list(points[:, edges].reshape(-1, 2, 2))
+        shades = np.tile(tint[edges[:, 0]], (len(points), 1))
+        if outline:
+            halo = LineCollection(segments, colors=outline, linewidths=2.2 * width, alpha=0.35, zorder=zorder)
+            axes.add_collection(halo)
+        axes.add_collection(LineCollection(segments, colors=shades, linewidths=width, zorder=zorder + 0.1))
+    flat = points.reshape(-1, 2)
+    axes.scatter(
+        flat[:, 0],
+        flat[:, 1],
+        s=size**2,
+        c=np.tile(tint, (len(points), 1)),
+        edgecolors=outline or "none",
+        linewidths=0.3 * width if outline else 0,
+        zorder=zorder + 0.2,
+    )

@@ -1,0 +1,10 @@
+"""The only door to MLflow: one run per training, continued by evaluation; without MLflow everything works untracked.
+
+A store that cannot be opened fails at the start, in one sentence; a store that fails later is reported once and never
+costs the training.
+"""
+
+from brule.tracking.run import Run
+from brule.tracking.store import root, run
+
+__all__ = ["Run", "root", "run"]

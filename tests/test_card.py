@@ -1,0 +1,98 @@
+"""The model card says what was measured, and nothing else."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from torch import nn
+
+from brule import card
+from brule.data.schemes import Scheme
+from brule.detector import Detector
+from brule.scoring import UNMEASURED
+
+SCORES = {
+    "nme": 7.123, "w1": 5.0, "floor_nme": 17.5, "oracle_similarity_nme": 8.25, "oracle_affine_nme": 7.75,
+    "auc_08": 0.25, "failure_08": 0.5, "failure_10": 0.125, "images": 500, "parts": {"jaw": 9.5, "nose": 4.25},
+}  # fmt: skip
+MANIFEST = {"source": "synthetic", "licence": "CC0: rendered, no person", "counts": {"train": 3000}, "extra": None}
+TRAINED = {"mlflow_run_id": "f" * 32, "seconds": 312.5}
+
+
+def detector(mode: str = "unsupervised") -> Detector:
+    scheme = Scheme.plain([f"p{k}" for k in range(7)])
+    return Detector(
+        nn.Identity(), np.zeros((7, 2), np.float32), scheme, 64, 32, {"mode": mode, "fingerprint": "abc123"}
+    )
+
+
+def report(test: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "test": test,
+        "validation": SCORES | {"images": 300},
+        "monitors": {},
+        "alarms": [],
+        "images_per_second": 812.0,
+    } | changes
+
+
+def front(text: str) -> dict[str, Any]:
+    _, block, _ = text.split("---\n", 2)
+    loaded: dict[str, Any] = YAML(typ="safe").load(block)
+    return loaded
+
+
+def test_the_front_matter_is_that_of_hugging_face() -> None:
+    matter = front(card.write(detector(), report(SCORES), MANIFEST, TRAINED))
+    assert matter["pipeline_tag"] == "keypoint-detection" and matter["license"] == "other"
+    assert matter["license_name"] == "CC0: rendered, no person", "a colon inside a licence stays a string"
+    result = matter["model-index"][0]["results"][0]
+    assert result["dataset"] == {"name": "synthetic", "type": "synthetic", "split": "test"}
+    assert {m["type"]: m["value"] for m in result["metrics"]} == {
+        "nme": 7.123, "w1": 5.0, "auc_08": 0.25, "failure_08": 0.5,
+    }  # fmt: skip
+
+
+def test_numbers_stand_beside_floor_and_oracles() -> None:
+    text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
+    assert "| **detector** | 7.12 | 5.00 | 7.12 | 5.00 |" in text
+    for row in (
+        "floor: the barycenter everywhere | 17.50 |",
+        "similarity of it for each face | 8.25 |",
+        "| 9.50 | 4.25 |",
+    ):
+        assert row in text
+    assert "59 % below the floor of 17.50 %" in text
+    assert "Over 500 labelled test and 300 validation images" in text
+    assert "50.0% of the images are worse than 8 %" in text
+    assert "abc123" in text and "f" * 32 in text
+
+
+@pytest.mark.parametrize("nme", [17.5, 30.0])
+def test_a_detector_that_learned_nothing_is_called_so(nme: float) -> None:
+    text = card.write(detector(), report(SCORES | {"nme": nme}), MANIFEST, TRAINED)
+    assert "does not beat the floor" in text and "has learned nothing" in text and "below the floor of" not in text
+
+
+def test_without_landmarks_nothing_is_claimed() -> None:
+    text = card.write(detector(), report(UNMEASURED, validation=UNMEASURED), MANIFEST, {})
+    assert "model-index" not in front(text)
+    assert "no landmarks to measure against" in text and "Its error is unknown" in text
+    assert "None" not in text and "nan" not in text.lower().split()
+
+
+def test_it_says_what_training_was_allowed_to_see() -> None:
+    unsupervised = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
+    assert "No training image was seen with its own landmarks" in unsupervised
+    assert "300 labelled validation images" in unsupervised, "choosing the checkpoint used labels: that is said, too"
+    supervised = card.write(detector("supervised"), report(SCORES), MANIFEST, TRAINED)
+    assert "The labelled images of the training split with their landmarks." in supervised
+    extra = {"extra": {"source": "celeba", "use": "join", "licence": "research only"}}
+    both = card.write(detector(), report(SCORES), MANIFEST | extra, TRAINED)
+    assert "Images of `celeba`, without landmarks, came beside" in both and "research only" in both
+
+
+def test_an_alarm_is_on_the_card() -> None:
+    text = card.write(detector(), report(SCORES, alarms=["spread is 0.4, below 0.7: shrunk"]), MANIFEST, TRAINED)
+    assert "spread is 0.4, below 0.7" in text

@@ -1,0 +1,213 @@
+"""The whole stage on a tiny project: every file, with labels and without, and the same MLflow run."""
+
+import io
+import json
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from brule import detector, evaluation, scoring, tracking
+from brule.config import Config, parse
+from brule.data.schemes import Scheme
+from brule.errors import BruleError
+from brule.networks.hourglass import LandmarkEncoder
+
+SCHEME = Scheme(("left eye", "right eye", "nose", "mouth", "chin"), None, (0, 1), ((0, 1), (2, 3), (3, 4)))
+SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.5], [0.5, 0.7], [0.5, 0.9]], np.float32)
+
+
+class Recorder(tracking.Run):
+    """A run that remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: dict[str, Any] = {}
+        self.seen: dict[str, float] = {}
+        self.files: list[str] = []
+
+    def metrics(self, values: Any, step: int) -> None:
+        self.seen |= values
+
+    def artifact(self, path: Path | str, folder: str | None = None) -> None:
+        assert Path(path).exists()
+        self.files.append(str(path))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+
+    @contextmanager
+    def opened(config: Config, **options: Any) -> Any:
+        recorder.opened = options
+        yield recorder
+
+    monkeypatch.setattr(tracking, "run", opened)
+    monkeypatch.setattr(evaluation, "speed", partial(scoring.speed, seconds=0.0))
+    return recorder
+
+
+@pytest.fixture
+def config() -> Config:
+    return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}, "device": "cpu"}})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `prepare`, `barycenter` and `train` leave behind, in miniature."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for split, count in {"test": 10, "validation": 6}.items():
+        folder = tmp_path / "data/faces" / split
+        folder.mkdir(parents=True)
+        np.save(folder / "images.npy", rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
+        np.save(folder / "landmarks.npy", (SHAPE + rng.normal(0, 0.03, (count, 5, 2))).astype(np.float32))
+        index = pd.DataFrame({"name": [f"{k}.png" for k in range(count)], "source": "x", "group": "g", "labelled": 1})
+        index.assign(extra=0).to_csv(folder / "index.csv", index=False)
+    np.save(tmp_path / "data/faces/shapes.npy", (SHAPE + rng.normal(0, 0.03, (12, 5, 2))).astype(np.float32))
+    manifest = {
+        "scheme": SCHEME.to_json(),
+        "image_size": 64,
+        "source": "folder",
+        "licence": None,
+        "counts": {"test": 10},
+    }
+    (tmp_path / "data/faces/manifest.json").write_text(json.dumps(manifest))
+    np.save(tmp_path / "data/barycenter.npy", SHAPE.astype(np.float64))
+    torch.manual_seed(0)
+    sizes = {"stacks": 1, "width": 16, "depth": 1}
+    detector.save(
+        tmp_path / "models/detector.safetensors",
+        LandmarkEncoder(5, 64, 16, **sizes),
+        barycenter=SHAPE,
+        scheme=SCHEME,
+        image_size=64,
+        map_size=16,
+        architecture=sizes,
+        training={"mode": "unsupervised"},
+    )
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/train.json").write_text(json.dumps({"mlflow_run_id": "abc", "best_iteration": 40}))
+    history = pd.DataFrame(
+        {"iteration": [10, 20], "stage": "only", "encoder/R_g": [2.0, 1.0], "validation/nme": [9.0, 8.0]}
+    )
+    history.to_csv(tmp_path / "results/history.csv", index=False)
+    return tmp_path
+
+
+def test_every_file_is_written_and_told(project: Path, config: Config, run: Recorder) -> None:
+    report = evaluation.evaluate(config)
+    saved = json.loads((project / "results/metrics.json").read_text())
+    assert saved == report
+    wanted = {
+        "nme",
+        "w1",
+        "floor_nme",
+        "oracle_similarity_nme",
+        "oracle_affine_nme",
+        "auc_08",
+        "failure_08",
+        "failure_10",
+    }
+    for split, count in {"test": 10, "validation": 6}.items():
+        assert wanted <= saved[split].keys() and saved[split]["images"] == count
+        assert saved[split]["oracle_similarity_nme"] < saved[split]["floor_nme"] < saved[split]["nme"]
+    assert {"spread", "equivariance", "entropy", "agreement"} <= saved["monitors"].keys()
+    assert saved["images_per_second"] > 0
+    assert any(alarm.startswith("nearest is") for alarm in saved["alarms"]), "an untrained detector has collapsed"
+    for name in ("ced", "overlays", "history"):
+        with Image.open(project / f"results/figures/{name}.png") as picture:
+            assert min(picture.size) > 100
+    table = pd.read_csv(project / "results/ced.csv")
+    assert list(table) == ["threshold", "detector", "floor", "oracle_affine", "oracle_similarity"]
+    assert table["floor"].is_monotonic_increasing and table["floor"].iloc[-1] == 1
+    assert "does not beat the floor" in (project / "models/README.md").read_text()
+    assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
+    assert (
+        run.seen["test/nme"] == report["test"]["nme"]
+        and "test/parts/eyes" in run.seen
+        and "evaluation/monitors/spread" in run.seen
+    )
+    assert set(run.files) >= {"results/figures", "results/metrics.json", "models/README.md"}
+
+
+def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
+    one, two = evaluation.evaluate(config), evaluation.evaluate(config)
+    assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
+
+
+def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder) -> None:
+    for split in ("test", "validation"):
+        path = project / f"data/faces/{split}/landmarks.npy"
+        np.save(path, np.full_like(np.load(path), np.nan))
+    report = evaluation.evaluate(config)
+    saved = json.loads((project / "results/metrics.json").read_text())
+    assert saved["test"]["nme"] is None and saved["validation"]["images"] == 0 and saved["monitors"]
+    assert pd.read_csv(project / "results/ced.csv")["detector"].isna().all()
+    assert all((project / f"results/figures/{name}.png").is_file() for name in ("ced", "overlays", "history"))
+    assert "no landmarks to measure against" in (project / "models/README.md").read_text()
+    assert "test/nme" not in run.seen and "evaluation/monitors/spread" in run.seen
+    assert "no landmarks to measure against" in shown(report)
+
+
+def test_a_project_without_held_out_images(project: Path, config: Config, run: Recorder) -> None:
+    for split in ("test", "validation"):
+        folder = project / "data/faces" / split
+        for name in ("images", "landmarks"):
+            np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[:0])
+        pd.read_csv(folder / "index.csv").head(0).to_csv(folder / "index.csv", index=False)
+    report = evaluation.evaluate(config)
+    assert report["monitors"] == {} and report["images_per_second"] is None and report["test"]["nme"] is None
+    assert shown(report)
+
+
+def shown(report: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    evaluation.show(report, Console(file=stream, width=120))
+    return " ".join(stream.getvalue().split())
+
+
+def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config, run: Recorder) -> None:
+    report = evaluation.evaluate(config)
+    text = shown(report)
+    for number in (report["test"]["nme"], report["validation"]["w1"], report["test"]["floor_nme"]):
+        assert f"{number:.2f}" in text
+    assert "results/figures" in text and "has learned nothing" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("models/detector.safetensors", None, r"detector\.safetensors: there is no such file"),
+        ("models/detector.safetensors", b"junk", "not a whole safetensors file"),
+        ("results/train.json", None, r"results/train\.json: is missing"),
+        ("results/train.json", b"{", r"results/train\.json: is damaged"),
+        ("data/barycenter.npy", None, r"data/barycenter\.npy: is missing"),
+        ("data/barycenter.npy", b"junk", r"data/barycenter\.npy: is damaged"),
+        ("data/faces/test/images.npy", b"junk", r"images\.npy: is damaged"),
+        ("results/history.csv", None, r"results/history\.csv: is missing"),
+        ("results/history.csv", b"", r"results/history\.csv: is damaged"),
+        ("results/history.csv", b"a,b\n1,2\n", r"results/history\.csv: is damaged"),
+    ],
+)
+def test_a_broken_input_is_one_sentence(
+    project: Path, config: Config, run: Recorder, path: str, content: bytes | None, sentence: str
+) -> None:
+    (project / path).unlink() if content is None else (project / path).write_bytes(content)
+    with pytest.raises(BruleError, match=sentence) as caught:
+        evaluation.evaluate(config)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_barycenter_of_other_landmarks_is_refused(project: Path, config: Config, run: Recorder) -> None:
+    np.save(project / "data/barycenter.npy", SHAPE[:3])
+    with pytest.raises(BruleError, match=r"shape \(3, 2\).*answers 5 landmarks"):
+        evaluation.evaluate(config)

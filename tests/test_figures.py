@@ -1,0 +1,126 @@
+"""Pictures: right colours at the right places, any K, and the same bytes for the same numbers."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from brule import figures
+from brule.data.schemes import IBUG68, Scheme
+from brule.figures import style
+from brule.figures.grids import Canvas, _choose
+
+PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB")).astype(float)
+
+
+def near(image: np.ndarray, x: float, y: float, colour: str, radius: int = 3) -> bool:
+    """Whether a pixel of about that colour lies within `radius` of (x, y)."""
+    window = image[int(y) - radius : int(y) + radius + 1, int(x) - radius : int(x) + radius + 1]
+    return bool((np.abs(window - 255 * np.array(to_rgb(colour))).max(-1) < 40).any())
+
+
+def test_parts_are_what_edges_and_the_mirror_join() -> None:
+    part = style.part_of(IBUG68)
+    assert part[0] == part[8] == part[16], "the jaw is one part"
+    assert part[17] == part[26], "brows are each other's mirror image"
+    assert part[36] == part[45] != part[17], "so are eyes, and they are no brows"
+    assert len({part[k] for k in (0, 17, 27, 31, 36, 48, 60)}) == 7
+    assert style.part_of(PLAIN) == (-1,) * 5
+    assert style.part_of(Scheme(("a", "b", "c"), edges=((2, 1),))) == (-1, 0, 0)
+
+
+def test_landmarks_are_drawn_where_they_are(tmp_path: Path) -> None:
+    """A black grid: the answer's dot has its colour, the truth's is white, and both lie at their own place."""
+    images = np.zeros((2, 64, 64, 3), np.uint8)
+    answer, truth = np.full((2, 1, 2), [0.25, 0.75]), np.full((2, 1, 2), [0.75, 0.25])
+    path = tmp_path / "overlays.png"
+    figures.overlays(images, answer, truth, np.array([3.0, 9.0]), Scheme.plain(["only"]), path, titles=("all",))
+    canvas = Canvas({"all": images}, 192)
+    found = picture(path)
+    for column in (0, 1):
+        x, y = canvas.corner(0, column)
+        assert near(found, x + 0.25 * 192, y + 0.75 * 192, style.PARTS[0])
+        assert near(found, x + 0.75 * 192, y + 0.25 * 192, "white")
+        assert not near(found, x + 0.25 * 192, y + 0.25 * 192, style.PARTS[0])
+
+
+def test_rows_are_best_median_worst() -> None:
+    errors = np.random.default_rng(0).permutation(21).astype(float)
+    rows = _choose(errors, 21, ("best", "median", "worst"), 3)
+    assert [sorted(errors[index]) for index in rows.values()] == [[0, 1, 2], [9, 10, 11], [18, 19, 20]]
+    few = _choose(errors[:2], 2, ("best", "median", "worst"), 8)
+    assert all(len(index) == 2 for index in few.values()), "a set smaller than a row shows what it has"
+    blind = _choose(None, 21, ("best", "median", "worst"), 3)
+    assert len({int(k) for index in blind.values() for k in index}) == 9, "without errors: nine different images"
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_a_grid_has_its_rows_at_whole_multiples(tmp_path: Path, size: int) -> None:
+    rng = np.random.default_rng(1)
+    rows = {name: rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8) for name in ("image", "restored", "style 1")}
+    points = rng.uniform(0.2, 0.8, (3, 68, 2))
+    path = tmp_path / "samples" / "000400.png"
+    figures.sample_grid(rows, points, path, scheme=IBUG68)
+    canvas = Canvas(rows, max(128, size))
+    found = picture(path)
+    assert found.shape == (canvas.height, canvas.width, 3)
+    x, y = map(int, canvas.corner(2, 1))
+    shown = found[y : y + canvas.cell, x : x + canvas.cell]
+    original = np.asarray(Image.fromarray(rows["style 1"][1]).resize((canvas.cell,) * 2, Image.Resampling.LANCZOS))
+    assert np.abs(shown - original).mean() < 1, "pixels of a row without landmarks are the image's own"
+
+
+def test_the_same_numbers_give_the_same_bytes_and_the_style_stays_inside(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    shapes = np.random.default_rng(2).uniform(0, 1, (40, 68, 2))
+    for name in ("1.png", "2.png"):
+        figures.barycenter(shapes.mean(0), shapes, IBUG68, tmp_path / name)
+    assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.png", "2.png"], "no temporary file stays"
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_barycenter_may_have_other_landmarks_than_its_shapes(tmp_path: Path) -> None:
+    shapes = np.random.default_rng(3).uniform(0, 1, (3, 7, 2))
+    figures.barycenter(shapes[0, :5], shapes, PLAIN, tmp_path / "x.png")
+    figures.barycenter(shapes[0, :5], None, PLAIN, tmp_path / "y.png")
+    assert picture(tmp_path / "x.png").std() > 5 < picture(tmp_path / "y.png").std()
+
+
+def test_ced_is_drawn_with_and_without_errors(tmp_path: Path) -> None:
+    errors = np.random.default_rng(4).gamma(4, 1, 100)
+    figures.ced({"detector": errors, "floor": 3 * errors}, tmp_path / "ced.png")
+    figures.ced({}, tmp_path / "none.png")
+    accent = 255 * np.array(to_rgb(style.ACCENT))
+    blue = [int((np.abs(picture(tmp_path / name) - accent).max(-1) < 20).sum()) for name in ("ced.png", "none.png")]
+    assert blue[0] > 500 and blue[1] == 0, "the subject's curve is there only with errors"
+
+
+def test_history_survives_what_training_writes(tmp_path: Path) -> None:
+    """Blank cells, a column without a value, a single row, infinities, no labels at all, an empty table."""
+    iteration = np.arange(0, 100, 10)
+    table = pd.DataFrame(
+        {"iteration": iteration, "stage": ["warm"] * 5 + ["joint"] * 5, "encoder/R_g": 1.0 / (iteration + 1)}
+    )
+    table["gan/L_rec"] = np.nan
+    table["monitors/nearest"] = np.inf
+    table["validation/nme"] = np.where(iteration % 50 == 0, 12.0, np.nan)
+    path = tmp_path / "history.csv"
+    for name, rows in {"full": table, "one": table.head(1), "none": table.head(0)}.items():
+        rows.to_csv(path, index=False)
+        figures.history(path, tmp_path / f"{name}.png", floor=17.0, limits={"nearest": 0.06})
+    table.drop(columns="validation/nme").to_csv(path, index=False)
+    figures.history(path, tmp_path / "blind.png")
+    red = 255 * np.array(to_rgb(style.WARNING))
+    lines = {
+        name: int((np.abs(picture(tmp_path / f"{name}.png") - red).max(-1) < 30).sum()) for name in ("full", "blind")
+    }
+    assert lines["full"] > 100 and lines["blind"] == 0, "the floor is drawn where it is known"
