@@ -69,7 +69,9 @@ class Data(Section):
                 "set data.location to a folder, an archive or a URL"
             )
         if self.extra.source and not self.extra.location:
-            raise ValueError("data.extra.location is empty but data.extra.source is set; set it to a folder, an archive or a URL")
+            raise ValueError(
+                "data.extra.location is empty but data.extra.source is set; set it to a folder, an archive or a URL"
+            )
         return self
 
 
@@ -290,7 +292,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.prepare.image_size % self.model.map_size or self.model.map_size > self.prepare.image_size:
-            raise ValueError(f"model.map_size {self.model.map_size} must divide prepare.image_size {self.prepare.image_size}")
+            raise ValueError(
+                f"model.map_size {self.model.map_size} must divide prepare.image_size {self.prepare.image_size}"
+            )
         named = {"train.gan_warp": self.train.gan_warp}
         named |= {f"train.stages.{name}.warp": stage.warp for name, stage in self.train.stages.items()}
         for key, family in named.items():
@@ -323,7 +327,9 @@ def _sentence(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(key, list(_keys(Config)), n=1, cutoff=0.6)
-        return f"{key} is not a parameter" + (f"; did you mean {close[0]}?" if close else "; see params.yaml for those there are")
+        return f"{key} is not a parameter" + (
+            f"; did you mean {close[0]}?" if close else "; see params.yaml for those there are"
+        )
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     if first["type"] == "missing":

@@ -134,7 +134,9 @@ def test_equivariance_and_entropy_alarms(faces: Tensor):
 
 
 def test_alarms_name_value_limit_and_parameter():
-    assert metrics.alarms({"entropy": 6.123}, {}) == ["entropy is 6.12, above 5: heatmaps stay spread out; look at loss.c7"]
+    assert metrics.alarms({"entropy": 6.123}, {}) == [
+        "entropy is 6.12, above 5: heatmaps stay spread out; look at loss.c7"
+    ]
     assert metrics.alarms({"spread": 0.9}, {}) == []
     assert metrics.alarms({"spread": math.nan}, {})[0].startswith("spread is nan")
 

@@ -113,7 +113,9 @@ def test_the_discriminator_wants_real_up_and_fake_down() -> None:
 def test_R1_of_a_linear_discriminator_is_its_squared_norm() -> None:
     w = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
     image = torch.zeros(2, 3, 8, 8, requires_grad=True)
-    assert losses.gradient_penalty((image * w).sum((1, 2, 3)), image).item() == pytest.approx(w.square().sum().item(), rel=1e-5)
+    assert losses.gradient_penalty((image * w).sum((1, 2, 3)), image).item() == pytest.approx(
+        w.square().sum().item(), rel=1e-5
+    )
 
 
 def test_R1_can_be_differentiated_again() -> None:

@@ -125,7 +125,9 @@ def test_the_history_and_the_summary_tell_what_happened(project: Path, tiny: Tin
 
 
 def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([({"validation/w1": 1.0}, ["collapsed"]), ({"validation/w1": 9.0}, []), ({"validation/w1": 5.0}, ["x"])])
+    answers = iter(
+        [({"validation/w1": 1.0}, ["collapsed"]), ({"validation/w1": 9.0}, []), ({"validation/w1": 5.0}, ["x"])]
+    )
     monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
     inputs, _ = trainer.read_inputs(tiny())
     t = Training(tiny(), inputs, torch.device("cpu"))

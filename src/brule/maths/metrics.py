@@ -164,15 +164,16 @@ def _radius(centred: torch.Tensor) -> torch.Tensor:
     return centred.square().sum(-1).mean(-1).sqrt()
 
 
-def alarms(monitors: dict[str, float], healthy: dict[str, float]) -> list[str]:
-    """One sentence for each monitor beyond its limit (NaN counts): its value, its limit, the parameter to look at.
+def bounds(healthy: dict[str, float]) -> dict[str, float]:
+    """Each monitor's limit. healthy: the monitors of true shapes (the unpaired ones), by which some are judged."""
+    return {name: limit.bound * (healthy.get(name, 0.0) if limit.relative else 1) for name, limit in LIMITS.items()}
 
-    healthy: the monitors of true shapes (the unpaired ones), by which `nearest` and `residual` are judged.
-    """
+
+def alarms(monitors: dict[str, float], healthy: dict[str, float]) -> list[str]:
+    """One sentence for each monitor beyond its limit (NaN counts): its value, its limit, the parameter to look at."""
     sentences = []
-    for name, limit in LIMITS.items():
-        value = monitors.get(name)
-        bound = limit.bound * healthy.get(name, 0.0) if limit.relative else limit.bound
+    for name, bound in bounds(healthy).items():
+        limit, value = LIMITS[name], monitors.get(name)
         if value is None or (value <= bound if limit.above else value >= bound):
             continue
         side = "above" if limit.above else "below"

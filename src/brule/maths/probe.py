@@ -24,12 +24,12 @@ def probe(
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     """(the landmarks found (N, K, 2), the collapse monitors) of an encoder on batches of images.
 
-    logits: images (B, 3, S, S) → (B, K, D, D), the encoder; images: its batches; X_b (K, 2). Equivariance compares X(gI)
-    with g X(I) under the paper's family of g.
+    logits: images (B, 3, S, S) → (B, K, D, D), the encoder; images: its batches; X_b (K, 2). Equivariance compares
+    X(gI) with g X(I) under the paper's family of g.
     """
     columns: list[list[NDArray[np.float64]]] = [[], [], [], []]
     generator: torch.Generator | None = None
-    for I in images:  # noqa: E741
+    for I in images:
         generator = generator or torch.Generator(I.device).manual_seed(SEED)
         log_L = heatmaps.log_probabilities(logits(I))
         X = heatmaps.coordinates(log_L.exp())

@@ -10,7 +10,7 @@ from brule.maths import heatmaps
 from brule.maths.warps import Warp
 from brule.method import losses
 from brule.method.bundle import Networks, Optimisers, frozen
-from brule.method.context import Batch, Parts, Settings, raw_condition, random_style, step
+from brule.method.context import Batch, Parts, Settings, random_style, raw_condition, step
 
 
 def gan_iteration(
@@ -21,7 +21,7 @@ def gan_iteration(
     `turn` counts these iterations: the penalty is added at every `r1_every`-th, the restoration at every
     `restore_every`-th. Returns the losses by name, detached. Section 2.
     """
-    s, c, I = settings, settings.loss, batch.I  # noqa: E741
+    s, c, I = settings, settings.loss, batch.I
     g = Warp.sample(s.families[s.train.gan_warp], len(I), I.shape[-1], generator)
     gI = g.images(I)  # (B, 3, S, S)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def gan_iteration(
     return {name: part.detach() for name, part in parts.items()}
 
 
-def _deformed_condition(n: Networks, I: Tensor, g: Warp, s: Settings) -> tuple[Tensor, Tensor]:  # noqa: E741
+def _deformed_condition(n: Networks, I: Tensor, g: Warp, s: Settings) -> tuple[Tensor, Tensor]:
     """gX and the condition at it, from the frozen encoder's landmarks of the image that is not warped."""
     with s.autocast():
         logits = n.E_ema(I)[-1]
@@ -81,9 +81,17 @@ def _discriminator_step(
 
 
 def _restoration(
-    n: Networks, I: Tensor, gI: Tensor, I_F: Tensor, gX: Tensor, gL: Tensor, z_style: Tensor, g: Warp, s: Settings  # noqa: E741
+    n: Networks,
+    I: Tensor,
+    gI: Tensor,
+    I_F: Tensor,
+    gX: Tensor,
+    gL: Tensor,
+    z_style: Tensor,
+    g: Warp,
+    s: Settings,
 ) -> Parts:
-    """c1 ‖I_R − gI‖₁, c2 H(L_F ‖ gL), c3 L_style. The style is that of the un-warped image, so it carries no geometry."""
+    """c1 ‖I_R − gI‖₁, c2 H(L_F ‖ gL), c3 L_style. The style is the un-warped image's: it carries no geometry."""
     with s.autocast():
         I_R = n.G(gL, n.S(I)).float()
         L_F = n.E_ema(I_F)[-1]

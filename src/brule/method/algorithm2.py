@@ -15,6 +15,7 @@ from brule.method.bundle import Networks, Optimisers, frozen
 from brule.method.context import Batch, Parts, Settings, condition, random_style, step
 from brule.method.teacher import Calibration, project
 
+
 def encoder_iteration(
     n: Networks,
     o: Optimisers,
@@ -27,11 +28,11 @@ def encoder_iteration(
 ) -> Parts:
     """Algorithm 2: one iteration of the landmark encoder; G, D and S are frozen.
 
-    min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and the supervised
-    loss where the batch has landmarks. Terms of weight 0 cost nothing; those of the GAN are multiplied by `ramp` in
-    [0, 1]. Returns the losses by name, detached. Section 2.
+    min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and the
+    supervised loss where the batch has landmarks. Terms of weight 0 cost nothing; those of the GAN are multiplied by
+    `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
     """
-    s, I = settings, batch.I  # noqa: E741
+    s, I = settings, batch.I
     parts: Parts = {}
     with frozen(n.G, n.D, n.S, n.So):
         needs_clean = stage.regularise or ramp > 0 or (stage.target == "self" and s.loss.c6 > 0)
@@ -63,7 +64,7 @@ def _geometry(
     generator: Generator,
 ) -> Tensor:
     """c6 R_g(L(gI)), and the supervised loss, which asks the same of L(gI) with the true landmarks."""
-    c, I = s.loss, batch.I  # noqa: E741
+    c, I = s.loss, batch.I
     labelled = batch.X is not None and c.supervised > 0
     total = I.new_zeros(())
     if c.c6 == 0 and not labelled:
@@ -128,7 +129,13 @@ def _regularisers(log_L: Tensor, X_L: Tensor, s: Settings, parts: Parts) -> Tens
 
 
 def _generation(
-    n: Networks, I: Tensor, log_L: Tensor, X_L: Tensor, s: Settings, parts: Parts, generator: Generator  # noqa: E741
+    n: Networks,
+    I: Tensor,
+    log_L: Tensor,
+    X_L: Tensor,
+    s: Settings,
+    parts: Parts,
+    generator: Generator,
 ) -> Tensor:
     """c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and L_decor."""
     c = s.loss

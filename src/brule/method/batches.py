@@ -39,14 +39,14 @@ class Batches:
     def at(self, turn: int) -> Batch:
         """The turn-th batch."""
         rows = self.order.rows(turn)
-        I = to_tensor(self.faces.images[rows], self.device)  # noqa: E741
+        I = to_tensor(self.faces.images[rows], self.device)
         X = None
         if self.faces.landmarks is not None:
             X = torch.from_numpy(np.asarray(self.faces.landmarks[rows], np.float32)).to(self.device)
         if self.permutation is not None:
             random = generator(self.seed, turn, f"{self.purpose}/flip", self.device)
             flipped = torch.rand(len(rows), generator=random, device=self.device) < 0.5
-            I = mirror(I, flipped)  # noqa: E741
+            I = mirror(I, flipped)
             X = None if X is None else mirror_points(X, flipped, self.permutation)
         primary = None if self.primary is None else torch.from_numpy(self.primary[rows]).to(self.device)
         return Batch(I, X, primary)

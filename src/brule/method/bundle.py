@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,13 @@ from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
+M = TypeVar("M", bound=nn.Module)
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
 
 @dataclass(frozen=True)
 class Networks:
-    """E: image → heatmaps. G: (landmarks, style) → image. D: (image, landmarks) → logit. S: image → style. So: z → style.
+    """E: image → heatmaps. G: (landmarks, style) → image. D: (image, landmarks) → logit. S, So: image, z → style.
 
     E_ema and G_ema are exponential moving averages: E_ema is the teacher and the detector that ships.
     """
@@ -46,24 +50,28 @@ def build(model: config.Model, train: config.Train, landmarks: int, image_size: 
     """The networks on `device`, initialised from torch's global generator (seed it first)."""
     e, g, d, s = model.encoder, model.generator, model.discriminator, model.style
     size = (landmarks, image_size, model.map_size)
-    layout = torch.channels_last
-    E = LandmarkEncoder(*size, width=e.width, stacks=e.stacks, depth=e.depth).to(device, memory_format=layout)
-    G = Generator(*size, s.size, g.width, g.max_width).to(device, memory_format=layout)
+    E = _placed(LandmarkEncoder(*size, width=e.width, stacks=e.stacks, depth=e.depth), device)
+    G = _placed(Generator(*size, s.size, g.width, g.max_width), device)
     return Networks(
         E=E,
         G=G,
-        D=Discriminator(*size, d.width, d.max_width).to(device, memory_format=layout),
-        S=StyleEncoder(image_size, s.size, s.width).to(device, memory_format=layout),
-        So=NoiseToStyle(s.latent, s.size, s.depth).to(device),
+        D=_placed(Discriminator(*size, d.width, d.max_width), device),
+        S=_placed(StyleEncoder(image_size, s.size, s.width), device),
+        So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
         E_ema=average(E, train.ema),
         G_ema=average(G, train.ema),
     )
 
 
+def _placed(module: M, device: torch.device) -> M:
+    """On the device, convolutions with channels last in memory: a third quicker together with bfloat16."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def average(module: nn.Module, decay: float) -> AveragedModel:
     """torch's averaged model, with a decay that starts low so that the random start is forgotten at once."""
 
-    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: Tensors, currents: Tensors, count: Tensor | int) -> None:
         n = float(count)
         torch._foreach_lerp_(averages, currents, 1 - min(decay, (1 + n) / (10 + n)))
 

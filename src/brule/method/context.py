@@ -23,7 +23,7 @@ Parts = dict[str, Tensor]
 class Batch:
     """Images of the encoder's or the GAN's batch, and their landmarks where the run may see them."""
 
-    I: Tensor  # noqa: E741  (B, 3, S, S) in [-1, 1]
+    I: Tensor  # (B, 3, S, S) in [-1, 1]
     X: Tensor | None = None  # (B, K, 2), labelled batches only
     primary: Tensor | None = None  # (B,) bool: images of the domain that X_b belongs to; None: all
 

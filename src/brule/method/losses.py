@@ -1,7 +1,7 @@
 """Section 4: every loss as a pure function of tensors, named by its symbol. Coefficients are applied by the caller.
 
-Convention: images (B, 3, S, S) in [-1, 1]; points (B, K, 2) in the unit square; logits of D (B,). Cross-entropies are in
-nats per landmark; `PAPER_UNIT` turns the paper's c2, c7 (a mean over 68·64·64 pixels) into a weight per nat.
+Convention: images (B, 3, S, S) in [-1, 1]; points (B, K, 2) in the unit square; logits of D (B,). Cross-entropies are
+in nats per landmark; `PAPER_UNIT` turns the paper's c2, c7 (a mean over 68·64·64 pixels) into a weight per nat.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ def barycenter_regulariser(X_L: Tensor, X_b: Tensor, terms: BarycenterTerms) -> 
     """R_b(X_L) = c11 W₂²(X_L, T X_L) + c12 W₂²(T X_L, A T X_L) + c13 W₂²(A T X_L, X_b), averaged over the batch.
 
     T moves the mean of X_L onto that of X_b; A is the least-squares affine map under the transport plan of the centred
-    clouds. Each term pays only above its tolerance: max(W₂² − tolerance, 0). With coupling `index`, landmark k is matched
-    to k of X_b and W₂² becomes the mean squared distance of the pairs; with `ot` the sets may differ in size.
+    clouds. Each term pays only above its tolerance: max(W₂² − tolerance, 0). With coupling `index`, landmark k is
+    matched to k of X_b and W₂² becomes the mean squared distance of the pairs; with `ot` the sets may differ in size.
 
     X_L: (B, N, 2); X_b: (M, 2), N = M for `index`. Returns a scalar, unit-square lengths squared. Section 4.
     """
@@ -58,8 +58,8 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
 def geometric_regulariser(logits: list[Tensor], gX: Tensor, entropy: float, coordinates: float) -> Tensor:
     """R_g(L(gI)) = entropy · H(L(gI) ‖ gL) + coordinates · ‖X_L(gI) − gX‖₁, gL the sparse map rendered at gX.
 
-    logits: one (B, K, D, D) for each hourglass stack, averaged; gX: (B, K, 2), no gradient passes into it. `entropy` is in
-    paper units, the L1 a mean over coordinates. With true landmarks for gX this is the supervised loss. Section 4.
+    logits: one (B, K, D, D) for each hourglass stack, averaged; gX: (B, K, 2), no gradient passes into it. `entropy` is
+    in paper units, the L1 a mean over coordinates. With true landmarks for gX this is the supervised loss. Section 4.
     """
     gX = gX.detach()
     gL = heatmaps.sparse(gX, logits[-1].shape[-1])
@@ -86,7 +86,7 @@ def decorrelation(X_1: Tensor, X_2: Tensor) -> Tensor:
     return (X_1 - X_2).abs().mean()
 
 
-def reconstruction(I_R: Tensor, I: Tensor) -> Tensor:  # noqa: E741
+def reconstruction(I_R: Tensor, I: Tensor) -> Tensor:
     """L_rec(L) = ‖G[L, S(I)] − I‖₁, the mean over pixels. Section 4."""
     return (I_R - I).abs().mean()
 

@@ -16,7 +16,7 @@ COUNT = 8
 @torch.no_grad()
 def samples(n: Networks, faces: Faces, s: Settings, device: torch.device) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """({row's name: uint8 (8, S, S, 3)}, landmarks (8, K, 2)) of the first images; the noise is fixed."""
-    I = to_tensor(faces.images[:COUNT], device)  # noqa: E741
+    I = to_tensor(faces.images[:COUNT], device)
     log_L = heatmaps.log_probabilities(n.E_ema(I)[-1])
     X_L = heatmaps.coordinates(log_L.exp())
     L_sp = condition(log_L, X_L, s)

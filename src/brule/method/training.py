@@ -1,6 +1,6 @@
 """The training loop: who runs when, validation, the best checkpoint, and an exact resume.
 
-An iteration depends on the saved state and on (seed, iteration) alone. Files, MLflow and the terminal are the observer's.
+An iteration depends on the saved state and on (seed, iteration) alone. Files, MLflow, the terminal: the observer's.
 """
 
 from dataclasses import dataclass, field
@@ -54,6 +54,9 @@ class Observer(Protocol):
     def pictures(self, training: "Training", done: int) -> None:
         """Time for sample grids."""
 
+    def saving(self) -> None:
+        """A checkpoint is about to be written: what was noted so far must last as well."""
+
 
 @dataclass
 class Best:
@@ -87,9 +90,9 @@ class Training:
         )
         self.calibration = Calibration(self.X_b)
         flip = inputs.scheme.flip if config.train.flip else None
-        size = config.train.batch_size
-        self.encoder_batches = Batches(inputs.encoder, flip, size, config.seed, "encoder", device)
-        self.gan_batches = Batches(inputs.gan, flip, size, config.seed, "gan", device)
+        batch = config.train.batch_size
+        self.encoder_batches = Batches(inputs.encoder, flip, batch, config.seed, "encoder", device)
+        self.gan_batches = Batches(inputs.gan, flip, batch, config.seed, "gan", device)
         self.iteration = 0
         self.history: list[Row] = []
         self.best = Best()
@@ -101,6 +104,8 @@ class Training:
     def run(self, checkpoint: Checkpoint, observer: Observer, carry: dict[str, Any]) -> None:
         """Train to the end of the last stage. `carry` is saved with the state (the MLflow run's id, seconds so far)."""
         every = self.config.train
+        if self.iteration == 0:
+            checkpoint.save(self.state() | {"carry": carry})  # a kill from here on continues the same MLflow run
         while self.iteration < self.schedule.iterations:
             moment = self.schedule.at(self.iteration)
             self.step(moment)
@@ -113,6 +118,7 @@ class Training:
             if self.iteration % every.sample_every == 0 or last:
                 observer.pictures(self, self.iteration)
             if self.iteration % every.save_every == 0 or last:
+                observer.saving()
                 checkpoint.save(self.state() | {"carry": carry})
 
     def step(self, moment: Moment) -> None:

@@ -21,12 +21,12 @@ def validate(
     healthy: dict[str, float],
     device: torch.device,
 ) -> tuple[dict[str, float], list[str]]:
-    """({'validation/nme': %, 'validation/w1': %, 'monitors/…': …}, alarms in words). Errors only where there are landmarks.
+    """({'validation/nme': %, 'validation/w1': %, 'monitors/…': …}, alarms in words). Errors where there are landmarks.
 
     healthy: the monitors of the unpaired shapes. An encoder whose answers are not finite has every alarm and no score.
     """
     try:
-        found, monitors = probe(lambda I: encoder(I)[-1], _batches(faces, device), X_b, pair)  # noqa: E741
+        found, monitors = probe(lambda I: encoder(I)[-1], _batches(faces, device), X_b, pair)
     except ValueError:  # transport's word for NaN
         return {}, ["the encoder answers NaN; lower the learning rates, or train in float32 (train.precision)"]
     row = {f"monitors/{name}": value for name, value in monitors.items()}

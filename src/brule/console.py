@@ -1,0 +1,70 @@
+"""Training as seen in a terminal: a bar with losses, rate and time left, or plain lines where there is no terminal."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SHOWN = {
+    "encoder/R_g": "R_g",
+    "encoder/supervised": "sup",
+    "gan/L_rec": "rec",
+    "gan/generator": "G",
+    "gan/discriminator": "D",
+}
+
+
+class Rate(ProgressColumn):
+    """Iterations a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("– it/s" if speed is None else f"{speed:.1f} it/s", style="progress.data.speed")
+
+
+class Display:
+    """`with Display(total, done) as display:`; `advance` moves the bar, `note` prints a line at every validation."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.console = Console(stderr=True)
+        self.total = total
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("train", total=total, completed=done, losses="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def advance(self, done: int, stage: str, losses: dict[str, float]) -> None:
+        """Move the bar to `done` iterations."""
+        text = "  ".join(f"{short} {losses[name]:.3f}" for name, short in SHOWN.items() if name in losses)
+        self.bar.update(self.task, completed=done, description=stage, losses=text)
+
+    def note(self, row: dict[str, float | int | str]) -> None:
+        """One line for a validation row."""
+        if not any(name.startswith("monitors/") for name in row):
+            return
+        error = (
+            f"NME {row['validation/nme']:6.2f} %  W₁ {row['validation/w1']:6.2f} %  " if "validation/nme" in row else ""
+        )
+        self.console.print(
+            f"{row['iteration']:>6}/{self.total} {row['stage']:<6} {error}"
+            f"spread {row['monitors/spread']:.2f}  residual {row['monitors/residual']:.3f}",
+            highlight=False,
+        )

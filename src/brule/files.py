@@ -1,0 +1,118 @@
+"""Files that are either the old one or the new one, whole: temporary file in the same folder, fsync, os.replace."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from brule.errors import BruleError
+
+_SENTENCES = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EFBIG: "the file is larger than its filesystem allows; write it to another disk",
+    errno.EACCES: "no permission to write here; change the permission or write elsewhere",
+    errno.EPERM: "no permission to write here; change the permission or write elsewhere",
+    errno.EROFS: "the filesystem is read-only; write elsewhere",
+    errno.EISDIR: "a folder stands where a file is to be written; move the folder away",
+    errno.ENOTDIR: "a file stands where a folder is needed; move the file away",
+}
+
+
+@contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`, else it is removed.
+
+    Whatever is written in between, a reader of `path` (and a kill at any moment) meets the old file or the new one.
+    Missing parent folders are made. Raises BruleError naming `path` on a full disk, a missing permission and the like.
+    """
+    path = Path(path)
+    # The suffix stays last: np.save, PIL and matplotlib choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            synchronise(temporary)
+            os.replace(temporary, path)
+            synchronise(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into one BruleError; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _SENTENCES:
+            raise
+        raise BruleError(f"{path}: {_SENTENCES[error.errno]}") from error
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Replace the file by `data`, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Replace the file by `text` in UTF-8 with plain newlines, atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, obj: Any) -> None:
+    """Replace the file by indented JSON, atomically. NaN and infinity are refused (ValueError): JSON has none."""
+    write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_array(path: Path | str, array: npt.ArrayLike) -> None:
+    """Replace the .npy file by `array` (never pickled), atomically."""
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.asarray(array), allow_pickle=False)
+
+
+def synchronise(path: Path) -> None:
+    """Push a file or a folder to the disk. Filesystems that cannot sync a folder are left alone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it is removed.
+
+    What a killed run left is cleared by the next one. Raises BruleError as `atomic` does.
+    """
+    path = Path(path)
+    fresh, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
+    try:
+        with writing(path):
+            for left_over in (fresh, old):
+                if left_over.exists():
+                    shutil.rmtree(left_over)
+            fresh.mkdir(parents=True)
+            yield fresh
+            if path.exists():
+                os.replace(path, old)
+            os.replace(fresh, path)
+            synchronise(path.parent)
+    finally:
+        for left_over in (fresh, old):
+            shutil.rmtree(left_over, ignore_errors=True)

@@ -1,0 +1,179 @@
+"""The `train` stage: the data, the files, MLflow and the terminal around `method.training`."""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from brule import detector, figures, files, machine, tracking, weights
+from brule.config import Config, fingerprint, flatten
+from brule.console import Display
+from brule.data import faces as data
+from brule.errors import BruleError
+from brule.method.batches import to_tensor
+from brule.method.checkpoint import Checkpoint
+from brule.method.samples import samples
+from brule.method.schedule import Moment
+from brule.method.training import Inputs, Row, Training
+
+FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
+MODELS, RESULTS = Path("models"), Path("results")
+
+
+def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
+    """What the mode may see, and the files it was read from. An unsupervised run opens no training landmarks."""
+    train = data.load(folder, "train", labels=config.train.mode != "unsupervised")
+    scheme = data.load_scheme(folder)
+    paths = [folder / "manifest.json", folder / "shapes.npy", barycenter, folder / "train/images.npy"]
+    paths += [folder / f"validation/{name}" for name in ("images.npy", "landmarks.npy")]
+    encoder = gan = train
+    if train.landmarks is not None:
+        paths.append(folder / "train/landmarks.npy")
+        known = np.flatnonzero(train.index["labelled"])
+        encoder = replace(
+            train, images=train.images[known], landmarks=train.landmarks[known], index=train.index.iloc[known]
+        )
+        if len(encoder.images) == 0:
+            raise BruleError(
+                f"train.mode is {config.train.mode}, but no training image in {folder} has landmarks; use unsupervised"
+            )
+        gan = replace(encoder if config.train.mode == "supervised" else train, landmarks=None)
+    inputs = Inputs(
+        encoder=encoder,
+        gan=gan,
+        validation=data.load(folder, "validation", labels=True),
+        scheme=scheme,
+        X_b=np.load(barycenter),
+        shapes=data.load_shapes(folder),
+    )
+    for name, faces in (("train", train), ("validation", inputs.validation)):
+        if len(faces.images) == 0:
+            raise BruleError(
+                f"{folder}/{name} holds no images; bring more, or change prepare.{name if name != 'train' else 'limit'}"
+            )
+    return inputs, paths
+
+
+def train(config: Config) -> None:
+    """Run or resume the training that params.yaml describes; write the models, the history and the pictures."""
+    inputs, paths = read_inputs(config)
+    device = machine.device(config.train.device)
+    mark = fingerprint([config.model, config.loss, config.train, *config.warp.values()], paths, config.seed)
+    checkpoint = Checkpoint(mark)
+    state = checkpoint.load()
+    training = Training(config, inputs, device)
+    carry: dict[str, Any] = (
+        state["carry"] if state else {"run_id": None, "seconds": 0.0, "threads": config.train.threads}
+    )
+    if device.type == "cpu":
+        if not carry["threads"]:
+            probe = to_tensor(inputs.gan.images[: config.train.batch_size], device)
+            carry["threads"] = machine.quickest_threads(training.networks.E, probe)
+        torch.set_num_threads(carry["threads"])
+    if state:
+        training.restore(state)
+        print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
+    with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
+        carry["run_id"] = run.id
+        if not state:
+            _describe(run, config, inputs, paths)
+        with Display(training.schedule.iterations, training.iteration) as display:
+            observer = _World(run, display, carry)
+            training.run(checkpoint, observer, carry)
+        observer.tick()
+        summary = _outputs(training, carry, mark)
+        run.metrics({f"final/{k}": v for k, v in summary["validation"].items()}, training.iteration)
+    print(_verdict(summary))
+    checkpoint.delete()
+
+
+class _World:
+    """Passes what happens in training on to MLflow, the terminal and the pictures' folder."""
+
+    def __init__(self, run: tracking.Run, display: Display, carry: dict[str, Any]) -> None:
+        self.run, self.display, self.carry = run, display, carry
+        self.last = time.perf_counter()
+
+    def tick(self) -> None:
+        """Add the time since the last call to the seconds that the run has taken, over all its resumptions."""
+        now = time.perf_counter()
+        self.carry["seconds"] += now - self.last
+        self.last = now
+
+    def iteration(self, done: int, moment: Moment, losses: dict[str, float]) -> None:
+        self.tick()
+        self.display.advance(done, moment.name, losses)
+
+    def row(self, row: Row) -> None:
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        self.run.metrics(numbers, int(row["iteration"]))
+        self.display.note(row)
+
+    def saving(self) -> None:
+        self.tick()
+        self.run.flush()
+
+    def pictures(self, training: Training, done: int) -> None:
+        rows, points = samples(training.networks, training.inputs.validation, training.settings, training.device)
+        path = RESULTS / "samples" / f"{done:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figures.sample_grid(rows, points, path, scheme=training.inputs.scheme)
+        self.run.image(path, key="samples", step=done)
+
+
+def _describe(run: tracking.Run, config: Config, inputs: Inputs, paths: list[Path]) -> None:
+    run.params(flatten(config))
+    counts = {
+        "train": len(inputs.encoder.images),
+        "gan": len(inputs.gan.images),
+        "validation": len(inputs.validation.images),
+    }
+    run.dataset(name=config.data.source, digest=fingerprint([], paths), counts=counts)
+
+
+def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, Any]:
+    """Write models/, results/history.csv and results/train.json."""
+    config, n, best = training.config, training.networks, training.best
+    training.networks.E_ema.module.load_state_dict(best.encoder)
+    detector.save(
+        MODELS / "detector.safetensors",
+        n.E_ema.module,
+        barycenter=training.inputs.X_b,
+        scheme=training.inputs.scheme,
+        image_size=config.prepare.image_size,
+        map_size=config.model.map_size,
+        architecture=config.model.encoder.model_dump(),
+        training={"mode": config.train.mode, "fingerprint": mark, "iteration": best.iteration},
+    )
+    gan = {"generator": n.G_ema.module, "discriminator": n.D, "style": n.S, "noise_to_style": n.So}
+    tensors = {f"{name}.{key}": value for name, m in gan.items() for key, value in m.state_dict().items()}
+    weights.save(MODELS / "gan.safetensors", tensors, {"model": config.model.model_dump_json()})
+    files.write_text(RESULTS / "history.csv", pd.DataFrame(training.history).to_csv(index=False))
+    numbers = {name: value for name, value in best.row.items() if isinstance(value, float)}
+    images = training.iteration * config.train.batch_size
+    summary = {
+        "best_iteration": best.iteration,
+        "validation": {name.split("/")[1]: value for name, value in numbers.items()},
+        "alarms": training.alarms,
+        "mlflow_run_id": carry["run_id"],
+        "seconds": round(carry["seconds"], 1),
+        "images_per_second": round(images / carry["seconds"], 1),
+        "threads": torch.get_num_threads(),
+        "fingerprint": mark,
+        "history_rows": len(training.history),
+    }
+    files.write_json(RESULTS / "train.json", summary)
+    return summary
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    if not summary["alarms"]:
+        return (
+            f"trained in {summary['seconds']:.0f} s; best at iteration {summary['best_iteration']}; no collapse alarm"
+        )
+    return "collapse alarm: " + " ".join(summary["alarms"])
