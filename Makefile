@@ -1,0 +1,31 @@
+# Two commands matter: `make pipeline` and `make test`. Both first make the environment, once.
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help pipeline test smoke
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+pipeline: $(INSTALLED) ## data, barycenter, training, evaluation; ends with the result table
+	$(VENV)/bin/dvc repro
+	@$(VENV)/bin/python pipelines/report.py
+
+test: $(INSTALLED) ## lint, types and tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+
+smoke: $(INSTALLED) ## the whole pipeline in miniature, twice, in a clean clone of the last commit
+	scripts/smoke.sh
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$$($(PYTHON) --version) is too old: brule needs Python 3.11 or later; name one with make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -e '.[dev]' -c constraints.txt
+	@touch $@

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The pipeline with the shared cache: what anyone ran before is fetched instead of run, and what is new is pushed.
+# usage: scripts/gpu.sh [EXPERIMENT [-S key=value …]]      (default: params.yaml as committed)
+# The changes of the metrics go to the summary of the GitHub job, or to the terminal.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+[ -x .venv/bin/dvc ] && export PATH="$PWD/.venv/bin:$PATH"
+
+[ $# -eq 0 ] || PYTHONPATH=src python pipelines/experiment.py "$@" --write
+if [ -n "$(dvc remote list)" ]; then
+  dvc fetch --run-cache || echo "gpu: nothing could be fetched yet" >&2
+  dvc repro --pull
+  dvc push --run-cache
+  python scripts/push_runs.py
+else
+  echo "gpu: no DVC remote is configured (dvc remote add -d NAME URL), so nothing is fetched or pushed" >&2
+  dvc repro
+fi
+PYTHONPATH=src python pipelines/report.py
+dvc metrics diff --md | tee -a "${GITHUB_STEP_SUMMARY:-/dev/null}"

@@ -1,0 +1,210 @@
+"""Named experiments: a YAML of overrides in `experiments/` becomes one `dvc exp run` of that name.
+
+An experiment starts from the committed params.yaml, so that its name means the same numbers whatever the workspace
+holds (DVC leaves the parameters of the last run there). Every value is checked before DVC starts.
+"""
+
+import copy
+import difflib
+import io
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from brule.config import parse
+from brule.errors import BruleError
+from brule.files import write_text
+
+Parameters = dict[str, Any]
+PLACES = ("data.location", "data.extra.location", "data.shapes")
+
+
+def catalogue(folder: Path) -> dict[str, str]:
+    """{name: what it shows}, the first line of each experiment's file."""
+    files = sorted(folder.glob("*.yaml"))
+    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
+
+
+def load(folder: Path, name: str) -> Parameters:
+    """The overrides of an experiment, nested. Raises BruleError naming the ones there are."""
+    file = folder / f"{name}.yaml"
+    names = sorted(catalogue(folder))
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}" if names else "there are none"
+        raise BruleError(f"{file} does not exist; {mend}")
+    overrides = _yaml(file.read_text(encoding="utf-8"), str(file)) or {}
+    if not isinstance(overrides, dict):
+        raise BruleError(f"{file} is not a mapping of parameters; write it like params.yaml")
+    return merge({}, overrides)
+
+
+def assignment(text: str) -> Parameters:
+    """`loss.c7=1e-5` → {"loss": {"c7": 1e-05}}; the value is YAML 1.2, as in params.yaml."""
+    key, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+        raise BruleError(f"-S {text}: not an assignment; write -S key=value, for example -S loss.c7=2e5")
+    return merge({}, {key: _yaml(value, f"-S {text}")})
+
+
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
+    """A copy of `base` under `overrides`: sections recursively, every other value whole; keys may be dotted."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overrides.items():
+        head, _, rest = str(key).partition(".")
+        inner = {rest: value} if rest else value
+        if isinstance(inner, Mapping):
+            below = merged.get(head)
+            merged[head] = merge(below if isinstance(below, Mapping) else {}, inner)
+        else:
+            merged[head] = inner
+    return merged
+
+
+def plan(root: Path, name: str, assignments: Iterable[str] = ()) -> Parameters:
+    """The parameters of an experiment, checked: the committed ones, then its overrides, then `assignments`."""
+    assignments = list(assignments)
+    origin = f"experiments/{name}.yaml" + (" with -S" if assignments else "")
+    base = committed(root)
+    wanted = merge(base, load(root / "experiments", name))
+    for text in assignments:
+        wanted = merge(wanted, _anchored(assignment(text)))
+    parse(wanted, origin)
+    known = dict(_leaves(base))
+    for key, _ in _leaves(wanted):
+        if key not in known:  # a misspelt stage or family would otherwise be a new one
+            close = difflib.get_close_matches(key, known, n=1)
+            raise BruleError(
+                f"{origin}: {key} is not in params.yaml" + (f"; did you mean {close[0]}?" if close else "")
+            )
+    return wanted
+
+
+def committed(root: Path) -> Parameters:
+    """params.yaml of the last commit; of the workspace where there is no commit that has it."""
+    shown = subprocess.run(["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, check=False)
+    return workspace(root) if shown.returncode else _sections(shown.stdout.decode(), "HEAD:params.yaml")
+
+
+def workspace(root: Path) -> Parameters:
+    """params.yaml as it lies in the workspace."""
+    file = root / "params.yaml"
+    if not file.is_file():
+        raise BruleError(f"{file} does not exist; run this from the project's root")
+    return _sections(file.read_text(encoding="utf-8"), "params.yaml")
+
+
+def changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What `dvc exp run -S` is told to turn `current` into `wanted`: `key=value`, `+key=value` (new), `~key` (gone)."""
+    old, new = dict(_leaves(current)), dict(_leaves(wanted))
+    gone = [f"~{key}" for key in old if key not in new]
+    changed = [key for key, value in new.items() if not _same(old, key, value)]
+    return gone + [f"{'' if key in old else '+'}{key}={hydra(new[key])}" for key in changed]
+
+
+def hydra(value: Any) -> str:
+    """A value in the grammar of DVC's `-S` (Hydra's): strings quoted where they could be taken for something else."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(hydra(item) for item in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{hydra(item)}" for key, item in value.items()) + "}"
+    if not isinstance(value, str):
+        return repr(value)
+    if re.fullmatch(r"[A-Za-z_][\w/-]*", value) and value.lower() not in {"true", "false", "null", "nan", "inf"}:
+        return value
+    quoted = re.sub(r"(\\*)('|$)", lambda run: run[1] * 2 + ("\\'" if run[2] else ""), value)
+    return f"'{quoted}'"
+
+
+def write(root: Path, wanted: Mapping[str, Any]) -> None:
+    """Put `wanted` into the workspace's params.yaml, whose comments stay."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    document = yaml.load(root / "params.yaml")
+    _lay(document, wanted)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    write_text(root / "params.yaml", text.getvalue())
+
+
+def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
+    """Run, or queue, the experiment through the DVC command line; returns its exit status.
+
+    An earlier experiment of this name on the same commit is in the way (BruleError), or is removed first with
+    `replace`: DVC's own --force would also run again what is cached.
+    """
+    dvc = [sys.executable, "-m", "dvc"]
+    listed = subprocess.run([*dvc, "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=False)
+    if name in listed.stdout.split():
+        if not replace:
+            raise BruleError(f"experiment {name} exists on this commit (see dvc exp show); --force replaces it")
+        subprocess.run([*dvc, "exp", "remove", "--quiet", name], cwd=root, check=True)
+    here = workspace(root)
+    base = committed(root)
+    undone = sorted(_keys(changes(base, here)) - _keys(changes(base, wanted)))
+    if undone:
+        print(f"{name} starts from the committed params.yaml: back to it for {', '.join(undone)}", file=sys.stderr)
+    settings = [word for change in changes(here, wanted) for word in ("-S", change)]
+    command = ["exp", "run", "--name", name, *flags, *settings]
+    print(f"$ dvc {shlex.join(command)}", flush=True)
+    return subprocess.run([*dvc, *command], cwd=root, check=False).returncode
+
+
+def _lay(document: Any, wanted: Mapping[str, Any]) -> None:
+    for key in [key for key in document if key not in wanted]:
+        del document[key]
+    for key, value in wanted.items():
+        if isinstance(value, Mapping) and isinstance(document.get(key), Mapping):
+            _lay(document[key], value)
+        elif key not in document or not _same(document, key, value):
+            document[key] = value
+
+
+def _keys(settings: Iterable[str]) -> set[str]:
+    return {setting.partition("=")[0].lstrip("+~") for setting in settings}
+
+
+def _same(there: Mapping[str, Any], key: str, value: Any) -> bool:
+    return key in there and there[key] == value and isinstance(there[key], bool) == isinstance(value, bool)
+
+
+def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _anchored(override: Parameters) -> Parameters:
+    """A path that exists here is made absolute: `--temp` and `--queue` run in another folder."""
+    for key, value in list(_leaves(override)):
+        if key in PLACES and isinstance(value, str) and Path(value).exists():
+            return merge(override, {key: str(Path(value).resolve())})
+    return override
+
+
+def _sections(text: str, origin: str) -> Parameters:
+    sections = _yaml(text, origin)
+    if not isinstance(sections, dict):
+        raise BruleError(f"{origin} is not a mapping of parameters")
+    return sections
+
+
+def _yaml(text: str, origin: str) -> Any:
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise BruleError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None

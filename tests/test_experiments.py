@@ -1,0 +1,166 @@
+"""Named experiments: merging, checking, and what DVC is told. DVC's own override code is the oracle."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from brule import experiments
+from brule.errors import BruleError
+
+ROOT = Path(__file__).parents[1]
+WORDS = [
+    "1e-5",
+    "true",
+    "null",
+    "NaN",
+    "",
+    "3",
+    "-",
+    "'",
+    "\\",
+    "\\'",
+    "a\\",
+    "a b",
+    "/tmp/300 w.zip",
+    "https://x.org/a?b=c&d",
+]
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**9), 10**9),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(WORDS),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="$"), max_size=8),
+    st.lists(st.integers(0, 67), max_size=3),
+)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """params.yaml as it stands, and one experiment; no git."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "half.yaml").write_text("# Half of it\nloss: {c5: 10}\ntrain.batch_size: 8\n")
+    return tmp_path
+
+
+def test_merge_goes_into_sections_and_replaces_everything_else() -> None:
+    base = {"a": {"b": 1, "c": {"d": 2}}, "list": [1, 2]}
+    merged = experiments.merge(base, {"a.c.d": 3, "a": {"e": None}, "list": [4]})
+    assert merged == {"a": {"b": 1, "c": {"d": 3}, "e": None}, "list": [4]}
+    assert base == {"a": {"b": 1, "c": {"d": 2}}, "list": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("2e5", 2e5),
+        ("null", None),
+        ("[36, 45]", [36, 45]),
+        ("true", True),
+        ("/a b/c=d.zip", "/a b/c=d.zip"),
+    ],
+)
+def test_an_assignment_is_read_as_in_params(text: str, value: object) -> None:
+    read = experiments.assignment(f"data.location={text}")["data"]["location"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_an_experiment_lays_over_the_parameters(project: Path) -> None:
+    wanted = experiments.plan(project, "half", ["loss.c7=1e-5"])
+    assert wanted["loss"]["c5"] == 10
+    assert wanted["loss"]["c7"] == 1e-5
+    assert wanted["train"]["batch_size"] == 8
+    assert experiments.changes(experiments.workspace(project), wanted) == [
+        "loss.c5=10",
+        "loss.c7=1e-05",
+        "train.batch_size=8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "assignment", "sentence"),
+    [
+        ("half", "loss.c77=1", "loss.c77 is not a parameter; did you mean loss.c7?"),
+        (
+            "half",
+            "train.stages.wram.iterations=1",
+            "wram.iterations is not in params.yaml; did you mean train.stages.warm",
+        ),
+        ("half", "loss.c7=many", "loss.c7 = 'many'"),
+        ("half", "loss.c7", "write -S key=value"),
+        ("half", "loss.c7=[", "not valid YAML"),
+        ("half", "data.source=300w", "data.location is empty"),
+        ("hafl", "seed=1", "did you mean half?"),
+        ("../params", "seed=1", "does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(project: Path, name: str, assignment: str, sentence: str) -> None:
+    with pytest.raises(BruleError) as caught:
+        experiments.plan(project, name, [assignment])
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_relative_place_becomes_absolute(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    wanted = experiments.plan(project, "half", ["data.source=folder", "data.location=experiments"])
+    assert wanted["data"]["location"] == str(project / "experiments")
+
+
+def test_an_experiment_starts_from_the_committed_parameters(project: Path) -> None:
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "--quiet"], ["add", "params.yaml"], ["commit", "--quiet", "-m", "first"]):
+        subprocess.run([*git, *words], cwd=project, check=True)
+    before = experiments.workspace(project)
+    experiments.write(project, experiments.merge(before, {"loss.c9": 123}))
+    assert experiments.workspace(project)["loss"]["c9"] == 123
+    assert experiments.plan(project, "half")["loss"]["c9"] == before["loss"]["c9"]
+
+
+def test_writing_keeps_the_comments(project: Path) -> None:
+    def comments() -> list[str]:
+        return [line.partition("# ")[2] for line in (project / "params.yaml").read_text().splitlines()]
+
+    before, wanted = comments(), experiments.plan(project, "half")
+    experiments.write(project, wanted)
+    assert experiments.workspace(project) == wanted
+    assert comments() == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(VALUES, min_size=1, max_size=4))
+def test_dvc_understands_every_value_as_it_was_meant(
+    values: list[object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    file = tmp_path_factory.mktemp("params") / "params.yaml"
+    current = {"a": {f"k{number}": "old" for number in range(len(values))}, "gone": 1}
+    wanted = {"a": {f"k{number}": value for number, value in enumerate(values)}, "new": {"key": values[0]}}
+    YAML().dump(current, file)
+    apply_overrides(file, experiments.changes(current, wanted))
+    assert YAML(typ="safe").load(file) == wanted
+
+
+def test_the_command_line_lists_and_explains() -> None:
+    listed = subprocess.run(
+        [sys.executable, "pipelines/experiment.py", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == list(experiments.catalogue(ROOT / "experiments"))
+    wrong = subprocess.run(
+        [sys.executable, "pipelines/experiment.py", "smoke", "-S", "loss.c77=1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert wrong.returncode == 1
+    assert "loss.c77" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
