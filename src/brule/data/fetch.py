@@ -1,0 +1,173 @@
+"""From a location (URL, archive, folder) to a path on this disk: downloads are resumed and checked."""
+
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pooch
+
+from brule import files
+from brule.data.archives import DamagedError
+from brule.data.progress import transfer
+from brule.errors import BruleError
+
+ATTEMPTS = 5
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+
+@contextmanager
+def local(location: str, sha256: str | None = None) -> Iterator[Path]:
+    """The file or folder that a location names; a URL (http, https) is downloaded first, and kept only until the end.
+
+    A failure after the download keeps the file for the next run, except where it turned out damaged. Raises BruleError
+    naming the location where it does not exist, cannot be fetched, or has another sha256.
+    """
+    scheme = urlsplit(location).scheme.lower()
+    if scheme in ("http", "https"):
+        folder = project_root() / ".resume" / "downloads" / hashlib.sha256(location.encode()).hexdigest()[:16]
+        try:
+            yield _download(location, sha256, folder)
+        except DamagedError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    path = _path(location, scheme)
+    if path.is_file() and sha256 is not None:
+        actual = digest(path)
+        if actual != _hexadecimal(sha256):
+            raise BruleError(f"{path}: its sha256 is {actual}, not {sha256} as given; correct the file or the digest")
+    yield path
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def project_root() -> Path:
+    """Where resume state lives: the real repository, also where DVC runs a stage in a copy of it."""
+    return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def _path(location: str, scheme: str) -> Path:
+    if scheme == "file":
+        path = Path(urllib.request.url2pathname(urlsplit(location).path))
+    elif len(scheme) > 1:
+        raise BruleError(f"{location}: {scheme} is not supported; give http, https, file, an archive or a folder")
+    else:
+        path = Path(location).expanduser()
+    if not path.exists() and not path.is_absolute() and (project_root() / path).exists():
+        path = project_root() / path
+    if not path.exists():
+        raise BruleError(f"{location}: does not exist; set the location to a folder, an archive or a URL")
+    if not os.access(path, os.R_OK):
+        raise BruleError(f"{location}: no permission to read it; change the permission")
+    return path
+
+
+def _hexadecimal(sha256: str) -> str:
+    return sha256.strip().lower().removeprefix("sha256:")
+
+
+def _download(url: str, sha256: str | None, folder: Path) -> Path:
+    name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
+    pooch.get_logger().setLevel("WARNING")
+    known = None if sha256 is None else f"sha256:{_hexadecimal(sha256)}"
+    fetcher = Resuming(folder / f"{name}.part")
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return Path(pooch.retrieve(url, known, fname=name, path=folder, downloader=fetcher))
+        except ValueError as error:  # pooch's word for a wrong digest; it has thrown the file away
+            found = re.search(r"got ([0-9a-f]{64})", str(error))
+            actual = found.group(1) if found else "another one"
+            raise BruleError(
+                f"{url}: the download's sha256 is {actual}, not {sha256} as given; correct the URL or the digest"
+            ) from None
+
+
+class _BrokenError(Exception):
+    """The connection ended early: worth another attempt."""
+
+
+_PASSING = (_BrokenError, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError)
+
+
+class Resuming:
+    """A pooch downloader that keeps what has arrived in `partial` and asks the server for the rest (HTTP Range).
+
+    It goes on only where the server vouches, by a strong ETag or a date, that the file is still the same (If-Range).
+    """
+
+    def __init__(self, partial: Path, attempts: int = ATTEMPTS, pause: float = 1.0) -> None:
+        self.partial, self.attempts, self.pause = partial, attempts, pause
+        self.voucher = partial.with_name(f"{partial.name}.voucher")
+
+    def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
+        """Called by pooch. Raises BruleError naming the URL."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                self._continue(url)
+                break
+            except _PASSING as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise BruleError(f"{url}: the server says {error.code} {error.reason}; correct the URL") from None
+                if attempt == self.attempts:
+                    reason = getattr(error, "reason", error)
+                    raise BruleError(
+                        f"{url}: the download broke off ({reason}); run again to go on from there"
+                    ) from None
+                time.sleep(self.pause * attempt)
+        os.replace(self.partial, output_file)
+        self.voucher.unlink(missing_ok=True)
+
+    def _continue(self, url: str) -> None:
+        have = self.partial.stat().st_size if self.partial.exists() and self.voucher.exists() else 0
+        request = urllib.request.Request(url, headers={"User-Agent": "brule", "Accept-Encoding": "identity"})
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+            request.add_header("If-Range", self.voucher.read_text(encoding="utf-8"))
+        try:
+            response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            self.partial.unlink()
+            raise _BrokenError("the kept part did not fit") from None
+        with response:
+            resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+            self._note(response)
+            self._receive(response, have if resumed else 0, url)
+
+    def _note(self, response: http.client.HTTPResponse) -> None:
+        etag = response.headers.get("ETag", "")
+        voucher = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+        if voucher:
+            self.voucher.write_text(voucher, encoding="utf-8")
+        else:
+            self.voucher.unlink(missing_ok=True)
+
+    def _receive(self, response: http.client.HTTPResponse, start: int, url: str) -> None:
+        length = response.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        name = PurePosixPath(urlsplit(url).path).name
+        with self.partial.open("ab" if start else "wb") as stream, transfer(name, total, start) as advance:
+            while block := response.read(2**18):
+                stream.write(block)
+                advance(len(block))
+            arrived = stream.tell()
+        if total is not None and arrived != total:
+            raise _BrokenError(f"{arrived} of {total} bytes arrived")

@@ -1,0 +1,118 @@
+"""The embedded data set: rendered faces written as image files with `.pts`, by one process per core."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from PIL import Image
+
+from brule.config import Synthetic
+from brule.data.landmarks import format_pts
+from brule.data.layouts import Found, Split
+from brule.data.progress import track
+from brule.data.synthetic import render
+from brule.errors import BruleError
+
+FIRST: dict[Split, int] = {"train": 0, "validation": 10**8, "test": 2 * 10**8}
+"""Each split has its own range of indices: another number of training faces leaves the test faces as they are."""
+WORTHWHILE = 32
+"""Faces for which starting a process pays."""
+
+Task = tuple[int, int, int, str]
+"""seed, index, size in pixels, file without suffix"""
+
+
+def draw(parameters: Synthetic, seed: int, folder: Path) -> list[Found]:
+    """Render every split into `folder`/split/00000.jpg + .pts; the list of what was drawn."""
+    counts: dict[Split, int] = {
+        "train": parameters.train,
+        "validation": parameters.validation,
+        "test": parameters.test,
+    }
+    tasks, found = [], []
+    for split, count in counts.items():
+        (folder / split).mkdir(parents=True)
+        for number in range(count):
+            stem = folder / split / f"{number:05d}"
+            tasks.append((seed, FIRST[split] + number, parameters.size, str(stem)))
+            name = f"{split}/{number:05d}.jpg"
+            found.append(Found(stem.with_suffix(".jpg"), name, name, stem.with_suffix(".pts"), split))
+    workers = min(os.cpu_count() or 1, len(tasks) // WORTHWHILE)
+    drawn = map(_draw, tasks) if workers <= 1 else _drawn_by(workers, tasks)
+    if sum(1 for _ in track(drawn, "Rendering faces", len(tasks))) < len(tasks):
+        raise BruleError("data.synthetic: a rendering process was killed; free some memory and run again")
+    return found
+
+
+def _drawn_by(workers: int, tasks: Sequence[Task]) -> Iterator[None]:
+    """One item for each face drawn by `workers` processes; fewer where one was killed.
+
+    Plain processes, each with its share and a pipe: they end when the parent does, however it ends, since their pipe
+    then breaks (an executor's workers would wait for ever). Spawned: forking beside the bar's thread can deadlock.
+    """
+    context = get_context("spawn")
+    processes: list[SpawnProcess] = []
+    pipes: list[Connection] = []
+    try:
+        with _one_thread_each():
+            for first in range(workers):
+                receiver, sender = context.Pipe(duplex=False)
+                processes.append(context.Process(target=_work, args=(tasks[first::workers], sender), daemon=True))
+                processes[-1].start()
+                sender.close()
+                pipes.append(receiver)
+        while pipes:
+            for pipe in wait(pipes):
+                assert isinstance(pipe, Connection)
+                try:
+                    error = pipe.recv()
+                except EOFError:
+                    pipes.remove(pipe)
+                    continue
+                if error is not None:
+                    raise error
+                yield
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _work(tasks: Sequence[Task], pipe: Connection) -> None:
+    """A worker: None through the pipe for each face, or the error that ended the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent alone answers it
+    try:
+        for task in tasks:
+            _draw(task)
+            pipe.send(None)
+    except BrokenPipeError:
+        return
+    except Exception as error:
+        pipe.send(error)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers inherit an environment in which numpy starts no threads: each core has its worker already."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _draw(task: Task) -> None:
+    seed, index, size, stem = task
+    pixels, points = render(seed, index, size)
+    Image.fromarray(pixels).save(f"{stem}.jpg", quality=95, subsampling=0)
+    Path(f"{stem}.pts").write_text(format_pts(points), encoding="utf-8")

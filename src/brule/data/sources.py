@@ -1,0 +1,188 @@
+"""Sources by name. Whatever they are, `fetch` leaves one form: images, `.pts` beside the labelled ones, a manifest."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from brule import config, files
+from brule.data import fetch as fetching
+from brule.data.archives import is_archive, unpacked
+from brule.data.crop import Square
+from brule.data.landmarks import read_shapes
+from brule.data.layouts import Found, scan_300w, scan_celeba, scan_folder
+from brule.data.progress import track
+from brule.data.schemes import IBUG68, Scheme
+from brule.errors import BruleError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of data set."""
+
+    licence: str
+    scan: Callable[[Sequence[Path]], list[Found]]
+    expected: str
+    """What its location must hold, for the sentence where nothing was found."""
+    scheme: Scheme | None = None
+    nested: bool = False
+    """Whether archives directly inside the location are opened, too."""
+
+
+SOURCES: dict[str, Source] = {
+    "300w": Source(
+        licence="research only (iBUG facial point annotations; the photos' own licences apply)",
+        scan=scan_300w,
+        expected="afw, helen, lfpw or ibug with .jpg or .png and .pts, as on the iBUG facial point annotations page",
+        scheme=IBUG68,
+        nested=True,
+    ),
+    "celeba": Source(
+        licence="non-commercial research only (CelebA agreement)",
+        scan=scan_celeba,
+        expected="the aligned images img_align_celeba, as on the CelebA project page",
+    ),
+    "folder": Source(
+        licence="the user's own",
+        scan=scan_folder,
+        expected="images (.jpg, .png, .bmp, .webp, .tif)",
+    ),
+}
+SYNTHETIC_LICENCE = "MIT (rendered by brule)"
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image of data/raw, with paths relative to it."""
+
+    image: str
+    points: str | None
+    group: str
+    split: str | None
+    """train, validation, test; None: to be chosen by `prepare`."""
+    extra: bool
+    """Only an image for training: its landmarks frame the crop, and are never passed on."""
+    crop: Square | None
+    """The square to cut where no landmarks frame it."""
+
+
+def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
+    """Write `destination` (data/raw): images, `.pts`, `manifest.json`, and `shapes.json` where `data.shapes` is set.
+
+    All or nothing. Returns the counts. Raises BruleError naming the location, the file or the key.
+    """
+    with files.folder(destination) as folder:
+        records, digest, licence = _primary(data, seed, folder)
+        scheme = IBUG68 if data.source == "synthetic" else SOURCES[data.source].scheme
+        manifest: dict[str, Any] = {
+            "source": data.source,
+            "location": data.location,
+            "licence": licence,
+            "sha256": digest,
+            "scheme": scheme.to_json() if scheme else None,
+            "extra": None,
+            "shapes": None,
+        }
+        if data.extra.source and data.extra.location:
+            extra, digest = _gather(data.extra.source, data.extra.location, data.extra.sha256, folder, extra=True)
+            licence = SOURCES[data.extra.source].licence
+            manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": digest}
+            records += extra
+        if data.shapes:
+            with fetching.local(data.shapes) as path:
+                names, shapes = read_shapes(path)
+            manifest["shapes"] = "shapes.json"
+            files.write_json(folder / "shapes.json", {"names": names, "shapes": shapes.tolist()})
+        counts = _counts(records)
+        manifest |= {"counts": counts, "records": [asdict(record) for record in records]}
+        files.write_json(folder / "manifest.json", manifest)
+    return counts
+
+
+def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], str, str]:
+    if data.source == "synthetic":
+        # Imported here, so that no other source depends on the renderer.
+        from brule.data.rendering import draw
+
+        found = draw(data.synthetic, seed, folder / "synthetic")
+        return _records(found, "synthetic", extra=False), tree_digest(each.image for each in found), SYNTHETIC_LICENCE
+    if not data.location:
+        raise BruleError(
+            f"data.location: is empty but {data.source} needs one; set it to a folder, an archive or a URL"
+        )
+    records, digest = _gather(data.source, data.location, data.sha256, folder, extra=False)
+    return records, digest, SOURCES[data.source].licence
+
+
+def _gather(name: str, location: str, sha256: str | None, folder: Path, extra: bool) -> tuple[list[Record], str]:
+    """Bring the images of one source into `folder`; their records and the digest of the archive, or of the files."""
+    source, place = SOURCES[name], f"extra/{name}" if extra else name
+    with ExitStack() as stack:
+        workspace = folder / ".unpacked"
+        stack.callback(shutil.rmtree, workspace, ignore_errors=True)
+        path = stack.enter_context(fetching.local(location, sha256))
+        roots = [stack.enter_context(unpacked(path, workspace))]
+        if source.nested:
+            inner = [each for each in sorted(roots[0].iterdir()) if is_archive(each)]
+            roots += [stack.enter_context(unpacked(each, workspace / "inner")) for each in inner]
+        found = [each for each in source.scan(roots) if not (extra and each.split == "test")]
+        if not found:
+            raise BruleError(f"{location}: holds nothing of {name}; it must hold {source.expected}")
+        for each in track(found, f"Gathering {name}", len(found)):
+            _bring(each, folder / place, workspace)
+        here = [folder / place / each.name for each in found]
+        return _records(found, place, extra), fetching.digest(path) if path.is_file() else tree_digest(here)
+
+
+def _bring(found: Found, place: Path, workspace: Path) -> None:
+    """Copy the user's files, move unpacked ones."""
+    target = place / found.name
+    if target.exists():
+        raise BruleError(f"{found.name}: is there twice; give each image once")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    pairs = [(found.image, target)]
+    # Two images may share one .pts: the first has moved it already.
+    if found.points and not target.with_suffix(".pts").exists():
+        pairs.append((found.points, target.with_suffix(".pts")))
+    for source, copy in pairs:
+        if source.is_relative_to(workspace):
+            os.replace(source, copy)
+        elif not os.access(source, os.R_OK):
+            raise BruleError(f"{source}: no permission to read it; change the permission")
+        else:
+            shutil.copyfile(source, copy)
+
+
+def _records(found: Iterable[Found], place: str, extra: bool) -> list[Record]:
+    return [
+        Record(
+            image=f"{place}/{each.name}",
+            points=str(Path(place, each.name).with_suffix(".pts").as_posix()) if each.points else None,
+            group=f"{place}/{each.group}",
+            split="train" if extra else each.split,
+            extra=extra,
+            crop=each.crop,
+        )
+        for each in found
+    ]
+
+
+def tree_digest(paths: Iterable[Path]) -> str:
+    """sha256 over names and contents of files and of the `.pts` beside them, in the order of their names."""
+    tree = hashlib.sha256()
+    for path in sorted(paths):
+        for file in (path, path.with_suffix(".pts")):
+            if file.exists():
+                tree.update(file.name.encode() + b"\0" + bytes.fromhex(fetching.digest(file)))
+    return tree.hexdigest()
+
+
+def _counts(records: list[Record]) -> dict[str, int]:
+    counts = {"images": len(records), "labelled": sum(record.points is not None for record in records)}
+    for split in ("train", "validation", "test"):
+        counts[split] = sum(record.split == split and not record.extra for record in records)
+    return counts | {"extra": sum(record.extra for record in records)}

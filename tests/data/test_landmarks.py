@@ -1,0 +1,164 @@
+"""Landmarks survive every form in which they come, and what is no landmark is named by file and line."""
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brule.data.landmarks import read_pts, read_shapes, write_pts
+from brule.errors import BruleError
+
+TRIANGLE = np.array([[0.0, 0.0], [10.0, 0.5], [5.0, 7.25]])
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_pts_round_trip(tmp_path: Path):
+    write_pts(tmp_path / "a.pts", TRIANGLE)
+    np.testing.assert_array_equal(read_pts(tmp_path / "a.pts"), TRIANGLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version: 1\nn_points:  2\n{\n1.5 2\n11 1e1\n}\n",
+        "version: 1\r\nn_points: 2\r\n{\r\n1.5 2\r\n11 1e1\r\n}\r\n",
+        "1.5 2\n11 1e1",
+        "\ufeff1.5\t2 \n\n  11   1e1\n\n",
+        "n_points: 2\n{ \n1.5 2\n11 1e1\n} ",
+    ],
+)
+def test_pts_with_and_without_header_count_from_one(tmp_path: Path, text: str):
+    np.testing.assert_allclose(read_pts(write(tmp_path / "a.pts", text)), [[0.5, 1], [10, 9]])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "holds no landmarks"),
+        ("version: 1\nn_points: 0\n{\n}\n", "holds no landmarks"),
+        ("n_points: 3\n{\n1 2\n3 4\n}", "announces n_points: 3 but holds 2"),
+        ("n_points: x\n{\n1 2\n}", "announces n_points: x but holds 1"),
+        ("1 2\n3\n", r"line 2: '3' is no landmark"),
+        ("1 2\n3 4 5\n", r"line 2: '3 4 5' is no landmark"),
+        ("1 2\nnan 4\n", r"line 2: 'nan 4' is no landmark"),
+        ("1 2\n3 inf\n", r"line 2: '3 inf' is no landmark"),
+        ("version: 1\n{\n1 2\nx y\n}", r"line 4: 'x y' is no landmark"),
+        ("\x89PNG\r\n", r"line 1: "),
+    ],
+)
+def test_pts_garbage_is_one_sentence_with_the_place(tmp_path: Path, text: str, sentence: str):
+    with pytest.raises(BruleError, match=rf"a\.pts.*{sentence}") as error:
+        read_pts(write(tmp_path / "a.pts", text))
+    assert "\n" not in str(error.value)
+
+
+def test_pts_of_random_bytes_and_missing(tmp_path: Path):
+    (tmp_path / "a.pts").write_bytes(np.random.default_rng(0).bytes(500))
+    with pytest.raises(BruleError, match=r"a\.pts, line 1: "):
+        read_pts(tmp_path / "a.pts")
+    with pytest.raises(BruleError, match=r"b\.pts: does not exist"):
+        read_pts(tmp_path / "b.pts")
+
+
+def many(tmp_path: Path) -> Path:
+    for number in range(3):
+        (tmp_path / "s" / "deep").mkdir(parents=True, exist_ok=True)
+        write_pts(tmp_path / "s" / "deep" / f"{number}.pts", TRIANGLE + number)
+    return tmp_path / "s"
+
+
+def test_shapes_from_a_folder_a_zip_a_tar_and_one_file(tmp_path: Path):
+    folder = many(tmp_path)
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        for path in folder.rglob("*.pts"):
+            packed.write(path, path.relative_to(tmp_path))
+    with tarfile.open(tmp_path / "s.tar.gz", "w:gz") as packed:
+        packed.add(folder, "s")
+    expected = np.stack([TRIANGLE, TRIANGLE + 1, TRIANGLE + 2])
+    for path in (folder, tmp_path / "s.zip", tmp_path / "s.tar.gz"):
+        names, shapes = read_shapes(path)
+        assert names is None
+        np.testing.assert_array_equal(shapes, expected)
+    np.testing.assert_array_equal(read_shapes(folder / "deep" / "1.pts")[1], expected[1:2])
+
+
+LONG = "shape,name,x,y\n1,tip,0,0\n1,wing,10,0.5\n1,tail,5,7.25\n2,tail,5,7.25\n2,tip,0,0\n2,wing,10,0.5\n"
+NAMED = "image;tip_x;tip_y;wing_x;wing_y;tail_x;tail_y\na;0;0;10;.5;5;7.25\nb;0;0;10;0.5;5;7.25\n"
+COUNTED = "x0,y0,x1,y1,x2,y2\n0,0,10,0.5,5,7.25\n\n0,0,10,0.5,5,7.25\n"
+JSON = json.dumps({"names": ["tip", "wing", "tail"], "shapes": [TRIANGLE.tolist()] * 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "names"),
+    [
+        ("a.csv", LONG, ["tip", "wing", "tail"]),
+        ("a.csv", "\ufeff" + LONG.replace("\n", "\r\n"), ["tip", "wing", "tail"]),
+        ("a.csv", NAMED, ["tip", "wing", "tail"]),
+        ("a.csv", COUNTED, None),
+        ("a.json", JSON, ["tip", "wing", "tail"]),
+        ("a.JSON", json.dumps({"shapes": [TRIANGLE.tolist()] * 2}), None),
+    ],
+)
+def test_shapes_from_csv_and_json(tmp_path: Path, name, text, names):
+    found, shapes = read_shapes(write(tmp_path / name, text))
+    assert found == names
+    np.testing.assert_array_equal(shapes, np.stack([TRIANGLE] * 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.csv", "", "holds no shapes"),
+        ("a.csv", "x0,y0\n", "holds no shapes"),
+        ("a.csv", "x0,y0\n1,2,3\n", "line 2: has 3 cells but the header has 2"),
+        ("a.csv", "x0,y0\n1,2\n1,\n", "line 3: '1 ' is no landmark"),
+        ("a.csv", "x0,y0\n1,nan\n", "line 2: '1 nan' is no landmark"),
+        ("a.csv", "x0,y0,x1\n1,2,3\n", "line 1: the landmark '1' has only one of x and y"),
+        ("a.csv", "1,2\n3,4\n", "line 1: '1' is no landmark"),
+        ("a.csv", "shape\n1\n", "line 1: names no landmark"),
+        ("a.csv", "shape,name,x,y\n1,tip,0,0\n2,tip,0,0\n2,tail,1,1\n", "shape '1' lacks the landmark 'tail'"),
+        ("a.csv", "shape,name,x,y\n1,tip,0,0\n1,tip,0,0\n", "line 3: shape '1' has 'tip' twice"),
+        ("a.json", "{", "line 1: not valid JSON"),
+        ("a.json", "[]", "holds no shapes"),
+        ("a.json", '{"shapes": []}', "holds no shapes"),
+        ("a.json", '{"shapes": [[]]}', "shape 0 is no list"),
+        ("a.json", '{"shapes": [[[1, 2], [3]]]}', "shape 0: '3' is no landmark"),
+        ("a.json", '{"shapes": [[[1, NaN]]]}', "shape 0: '1 nan' is no landmark"),
+        ("a.json", '{"shapes": [[[1, null]]]}', "shape 0: '1 None' is no landmark"),
+        ("a.json", '{"shapes": [[[1, 2]], [[1, 2], [3, 4]]]}', "shape 1 has 2 landmarks, not 1"),
+        ("a.json", '{"names": ["a", "a"], "shapes": [[[1, 2], [3, 4]]]}', "names must name each"),
+        ("a.json", '{"names": "ab", "shapes": [[[1, 2], [3, 4]]]}', "names is no list"),
+        ("a.txt", "1 2", "no landmark shapes; give a folder"),
+    ],
+)
+def test_shapes_that_are_none_are_one_sentence(tmp_path: Path, name, text, sentence):
+    with pytest.raises(BruleError, match=rf"{name}.*{sentence}") as error:
+        read_shapes(write(tmp_path / name, text))
+    assert "\n" not in str(error.value)
+
+
+def test_folders_that_hold_no_equal_shapes(tmp_path: Path):
+    with pytest.raises(BruleError, match=r"holds no \.pts file"):
+        read_shapes(tmp_path)
+    folder = many(tmp_path)
+    write_pts(folder / "z.pts", TRIANGLE[:2])
+    with pytest.raises(BruleError, match=r"z\.pts: has 2 landmarks, 0\.pts 3"):
+        read_shapes(folder)
+
+
+def test_an_archive_of_shapes_cannot_climb_out(tmp_path: Path):
+    with tarfile.open(tmp_path / "s.tar", "w") as packed:
+        member = tarfile.TarInfo("../evil.pts")
+        member.size = 4
+        packed.addfile(member, io.BytesIO(b"1 2\n"))
+    with pytest.raises(BruleError, match="points outside"):
+        read_shapes(tmp_path / "s.tar")
+    assert not list(tmp_path.rglob("evil.pts"))

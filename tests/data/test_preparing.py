@@ -1,0 +1,253 @@
+"""From data/raw to arrays: the labels stay with their images, and the shapes tell of none."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brule.config import Data, Extra, Prepare
+from brule.data import faces
+from brule.data.crop import around, to_units
+from brule.data.landmarks import read_pts
+from brule.data.preparing import prepare
+from brule.data.sources import fetch
+from brule.errors import BruleError
+
+PREPARE = Prepare()
+
+
+@pytest.fixture
+def raw(tmp_path: Path, people: Path) -> Path:
+    """20 photos, of which the last four are unlabelled."""
+    for number in range(16, 20):
+        (people / f"face_{number}.pts").unlink()
+    fetch(Data(source="folder", location=str(people)), 0, tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+def prepared(raw: Path, options: Prepare = PREPARE, **arguments: Any) -> Path:
+    prepare(raw, raw.parent / "faces", options, 0, **arguments)
+    return raw.parent / "faces"
+
+
+def test_arrays_index_and_manifest_agree(raw: Path):
+    folder = prepared(raw)
+    manifest = faces.load_manifest(folder)
+    assert manifest["counts"] == {"train": 15, "validation": 2, "test": 3, "labelled": 16, "extra": 0, "shapes": 12}
+    assert manifest["image_size"] == 64
+    seen = []
+    for split in ("train", "validation", "test"):
+        part = faces.load(folder, split, labels=True)
+        assert part.images.shape == (manifest["counts"][split], 64, 64, 3)
+        assert part.landmarks is not None
+        assert part.landmarks.dtype == np.float32
+        labelled = ~np.isnan(part.landmarks).any((1, 2))
+        np.testing.assert_array_equal(part.index.labelled, labelled)
+        assert np.nanmin(part.landmarks) >= 0
+        assert np.nanmax(part.landmarks) <= 1
+        seen += list(part.index.name)
+    assert sorted(seen) == sorted(f"folder/face_{number}.png" for number in range(20))
+    assert faces.load_scheme(folder).names == ("0", "1", "2", "3", "4")
+
+
+def test_an_image_shows_what_its_landmarks_say(raw: Path):
+    """The photo's red and green tell each pixel's place: the crop's must fit its own landmarks."""
+    part = faces.load(prepared(raw), "train", labels=True)
+    assert part.landmarks is not None
+    for image, points, name in zip(part.images, part.landmarks, part.index.name, strict=True):
+        number = int(Path(name).stem.removeprefix("face_"))
+        assert np.median(image[..., 2]) == number
+        if number < 16:
+            truth = read_pts(raw / f"folder/face_{number}.pts")
+            np.testing.assert_allclose(points, to_units(truth, around(truth, 0.737, 0.0385)), atol=1e-6)
+            x, y = np.clip(points * 64, 0, 63).astype(int).T
+            np.testing.assert_allclose(image[y, x, :2] / 2.0, truth, atol=1.5)
+
+
+def test_an_unlabelled_image_is_cut_in_the_middle(raw: Path):
+    records = json.loads((raw / "manifest.json").read_text())
+    for record in records["records"]:
+        record["split"] = "train"
+    (raw / "manifest.json").write_text(json.dumps(records))
+    part = faces.load(prepared(raw, Prepare(validation=0, test=0)), "train", labels=True)
+    image = part.images[list(part.index.name).index("folder/face_17.png")]
+    # The largest centred square of 100 by 80: columns 10 to 90.
+    np.testing.assert_allclose(image[0, 0, :2], [20, 0], atol=3)
+    np.testing.assert_allclose(image[-1, -1, :2], [179, 159], atol=3)
+
+
+def test_a_record_s_crop_is_used(raw: Path):
+    manifest = json.loads((raw / "manifest.json").read_text())
+    next(each for each in manifest["records"] if each["image"].endswith("face_18.png"))["crop"] = [30, 30, 20]
+    (raw / "manifest.json").write_text(json.dumps(manifest))
+    for split in ("train", "validation", "test"):
+        part = faces.load(prepared(raw), split, labels=False)
+        if "folder/face_18.png" in (names := list(part.index.name)):
+            image = part.images[names.index("folder/face_18.png")]
+            np.testing.assert_allclose(image[[0, -1], [0, -1], :2], [[40, 40], [78, 78]], atol=2)
+            return
+    raise AssertionError
+
+
+def test_shapes_are_the_training_part_s_own_in_an_order_that_tells_nothing(raw: Path, monkeypatch):
+    folder = prepared(raw)
+    own = faces.load(folder, "train", labels=True).landmarks
+    assert own is not None
+    own = own[~np.isnan(own).any((1, 2))]
+    shapes = faces.load_shapes(folder)
+    assert {shape.tobytes() for shape in shapes} == {shape.tobytes() for shape in own}
+    flat = [tuple(shape.ravel()) for shape in shapes]
+    assert flat == sorted(flat)
+
+
+def test_scrambling_the_pairing_leaves_the_shapes_byte_equal(raw: Path):
+    """Whoever owns which landmarks: without labels the prepared folder holds the same shapes."""
+    options = Prepare(validation=0, test=0)
+    before = (prepared(raw, options) / "shapes.npy").read_bytes()
+    first, second = raw / "folder/face_0.pts", raw / "folder/face_1.pts"
+    texts = first.read_text(), second.read_text()
+    first.write_text(texts[1])
+    second.write_text(texts[0])
+    assert (prepared(raw, options) / "shapes.npy").read_bytes() == before
+
+
+def test_the_same_seed_writes_the_same_bytes(raw: Path):
+    def content() -> dict[str, bytes]:
+        folder = prepared(raw)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    assert content() == content()
+
+
+def test_unpaired_shapes_pass_through_the_same_protocol(tmp_path: Path, people: Path):
+    shapes = {"names": ["a_left", "a_right", "b", "c", "d"], "shapes": [[[0, 0], [7, 0], [3, 3], [0, 5], [7, 5]]]}
+    (tmp_path / "s.json").write_text(json.dumps(shapes))
+    fetch(Data(source="folder", location=str(people), shapes=str(tmp_path / "s.json")), 0, tmp_path / "raw")
+    folder = prepared(tmp_path / "raw", normaliser=(0, 1))
+    found = faces.load_shapes(folder)
+    assert found.shape == (1, 5, 2)
+    assert np.ptp(found[0, :, 0]) == pytest.approx(0.737)
+    scheme = faces.load_scheme(folder)
+    assert (scheme.names[0], scheme.flip, scheme.normaliser) == ("a_left", (1, 0, 2, 3, 4), (0, 1))
+
+
+@pytest.mark.parametrize("use", ["join", "instead"])
+def test_extra_images_train_without_their_landmarks(tmp_path: Path, people: Path, photo, use):
+    photo(tmp_path / "more" / "x.png", np.array([[20.0, 20.0], [60.0, 20.0], [40.0, 50.0]]), blue=200)
+    shutil.copy(people / "face_5.png", tmp_path / "more" / "copy.png")
+    extra = Extra(source="folder", location=str(tmp_path / "more"), use=use)
+    fetch(Data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
+    folder = prepared(tmp_path / "raw", Prepare(validation=0.2, test=0.2))
+    part = faces.load(folder, "train", labels=True)
+    assert part.landmarks is not None
+    own = 0 if use == "instead" else 12
+    assert (~part.index.extra).sum() == own
+    held = set(faces.load(folder, "test", labels=False).index.name) | set(
+        faces.load(folder, "validation", labels=False).index.name
+    )
+    expected = {"extra/folder/x.png"} | ({"extra/folder/copy.png"} if "folder/face_5.png" not in held else set())
+    assert set(part.index.name[part.index.extra]) == expected
+    assert not part.index.labelled[part.index.extra].any()
+    assert np.isnan(part.landmarks[part.index.extra]).all()
+    assert len(faces.load_shapes(folder)) == 12
+    corner = part.images[list(part.index.name).index("extra/folder/x.png")]
+    assert np.median(corner[..., 2]) == 200
+    assert corner[0, 0, 0] > 20  # cut around its landmarks, not in the middle
+
+
+def test_a_limit_holds_for_every_split(raw: Path):
+    folder = prepared(raw, Prepare(limit=2))
+    assert [len(faces.load(folder, split, labels=False)) for split in ("train", "validation", "test")] == [2, 2, 2]
+    assert len(faces.load_shapes(folder)) == 2
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_sizes(raw: Path, size):
+    assert faces.load(prepared(raw, Prepare(image_size=size, limit=1)), "test", labels=False).images.shape[1:] == (
+        size,
+        size,
+        3,
+    )
+
+
+def spoil(raw: Path, case: str) -> None:
+    image, points = raw / "folder/face_2.png", raw / "folder/face_2.pts"
+    match case:
+        case "corrupt":
+            image.write_bytes(image.read_bytes()[:200])
+        case "text":
+            image.write_text("no image")
+        case "missing":
+            image.unlink()
+        case "count":
+            points.write_text("1 1\n2 2\n")
+        case "nan":
+            points.write_text("1 1\n2 nan\n")
+        case "line":
+            points.write_text("3 1\n3 2\n3 3\n3 4\n3 5\n")
+        case "far":
+            points.write_text("9000 9000\n9050 9000\n9000 9050\n9050 9050\n9020 9020\n")
+        case "manifest":
+            (raw / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        ("corrupt", r"face_2\.png: cannot be read"),
+        ("text", r"face_2\.png: is no image"),
+        ("missing", r"face_2\.png: the image is missing"),
+        ("count", r"face_2\.pts: has 2 landmarks but the shapes have 5"),
+        ("nan", r"face_2\.pts, line 2: '2 nan' is no landmark"),
+        ("line", r"face_2\.pts: the landmarks have no width"),
+        ("far", r"face_2\.png: the face lies outside the image"),
+        ("manifest", r"manifest\.json: is damaged; run the download stage again"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_the_old_folder(raw: Path, case, sentence):
+    folder = prepared(raw)
+    before = (folder / "manifest.json").read_bytes()
+    spoil(raw, case)
+    with pytest.raises(BruleError, match=sentence) as error:
+        prepared(raw)
+    assert "\n" not in str(error.value)
+    assert (folder / "manifest.json").read_bytes() == before
+    assert sorted(path.name for path in raw.parent.iterdir()) == ["faces", "people", "raw"]
+
+
+def test_wrong_requests_are_one_sentence(raw: Path):
+    with pytest.raises(BruleError, match=r"data\.normaliser: \[36, 45\] is no pair of the 5 landmarks"):
+        prepared(raw, normaliser=(36, 45))
+    with pytest.raises(BruleError, match="no training image is left"):
+        prepared(raw, Prepare(validation=0.5, test=1))
+    for path in (raw / "folder").glob("*.pts"):
+        path.unlink()
+    manifest = json.loads((raw / "manifest.json").read_text())
+    for record in manifest["records"]:
+        record["points"] = None
+    (raw / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BruleError, match=r"data\.shapes: is empty and no training image has landmarks"):
+        prepared(raw)
+
+
+def test_a_full_disk_is_one_sentence(raw: Path, monkeypatch):
+    import errno
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("brule.data.preparing.np.lib.format.write_array_header_1_0", full)
+    with pytest.raises(BruleError, match="faces: the disk is full"):
+        prepared(raw)
+    assert not (raw.parent / "faces").exists()
+
+
+def test_a_grey_photo_keeps_company(raw: Path):
+    Image.open(raw / "folder/face_1.png").convert("L").save(raw / "folder/face_1.png")
+    part = faces.load(prepared(raw, Prepare(validation=0, test=0)), "train", labels=False)
+    image = part.images[list(part.index.name).index("folder/face_1.png")]
+    assert (image[..., 0] == image[..., 1]).all()

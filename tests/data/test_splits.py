@@ -1,0 +1,84 @@
+"""A photo is on one side of every split."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from brule.data.layouts import Split
+from brule.data.sources import Record
+from brule.data.splits import assign, photo_groups
+from brule.errors import BruleError
+
+SHARES: dict[Split, float] = {"validation": 0.1, "test": 0.15}
+
+
+def record(name: str, group: str = "", split: str | None = None, extra: bool = False, points: bool = True) -> Record:
+    return Record(name, f"{name}.pts" if points else None, group or name, split, extra, None)
+
+
+def many(count: int, **fields) -> list[Record]:
+    return [record(f"{i}", group=f"g{i // 3}", **fields) for i in range(count)]
+
+
+def divided(records: list[Record], seed: int = 0, groups: list[str] | None = None) -> list[Split | None]:
+    return assign(records, groups or [each.group for each in records], SHARES, seed)
+
+
+def test_files_that_are_equal_are_one_group(tmp_path: Path):
+    contents = {"a": b"one", "b": b"two", "c": b"one", "d": b"three", "e": b"two"}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    records = [record("a"), record("b", "photo"), record("c", "photo"), record("d"), record("e")]
+    a, b, c, d, e = photo_groups(tmp_path, records)
+    assert a == b == c == e
+    assert d != a
+
+
+def test_a_missing_image_is_named(tmp_path: Path):
+    with pytest.raises(BruleError, match=r"gone\.jpg: the image is missing; run the download stage again"):
+        photo_groups(tmp_path, [record("gone.jpg")])
+
+
+def test_shares_are_met_and_groups_stay_whole():
+    records = many(600)
+    splits = divided(records)
+    counts = Counter(splits)
+    assert counts["test"] == pytest.approx(90, abs=3)
+    assert counts["validation"] == pytest.approx(60, abs=3)
+    sides = {}
+    for each, split in zip(records, splits, strict=True):
+        assert sides.setdefault(each.group, split) == split
+
+
+def test_the_draw_follows_the_seed_and_not_the_order():
+    records = many(90)
+    first = dict(zip((each.image for each in records), divided(records), strict=True))
+    again = dict(zip((each.image for each in records[::-1]), divided(records[::-1]), strict=True))
+    assert first == again
+    assert first != dict(zip((each.image for each in records), divided(records, seed=1), strict=True))
+
+
+def test_a_source_s_own_split_is_kept_and_only_what_lacks_is_drawn():
+    records = many(90, split="train") + [record(f"t{i}", split="test") for i in range(10)]
+    splits = divided(records)
+    assert splits[90:] == ["test"] * 10
+    assert Counter(splits[:90]) == {"train": 81, "validation": 9}
+    whole = [*records, record("v", split="validation")]
+    assert Counter(divided(whole)) == {"train": 90, "test": 10, "validation": 1}
+
+
+def test_a_photo_of_the_test_part_lends_nothing_to_validation():
+    records = [record(f"{i}", group="shared", split="train") for i in range(50)] + [record("t", "shared", split="test")]
+    assert Counter(divided(records)) == {"train": 50, "test": 1}
+
+
+def test_few_labels_reach_every_split():
+    records = [record(f"u{i}", points=False) for i in range(1000)] + [record(f"l{i}") for i in range(20)]
+    assert Counter(divided(records)[1000:]) == {"train": 15, "validation": 2, "test": 3}
+
+
+def test_an_extra_image_of_a_held_out_photo_is_left_out():
+    records = [record("a", split="train"), record("b", split="test"), record("x", "b", "train", extra=True)]
+    records.append(record("y", split="train", extra=True))
+    assert divided(records)[1:] == ["test", None, "train"]

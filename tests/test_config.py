@@ -1,0 +1,101 @@
+"""Parameters are numbers where they look like numbers, and a wrong key is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brule import config
+from brule.errors import BruleError
+
+
+def minimal(**sections: Any) -> dict[str, Any]:
+    stages = {"main": {"iterations": 10}}
+    return {"warp": {"paper": {}}, "train": {"stages": stages}} | sections
+
+
+def test_the_project_s_own_file_is_valid():
+    parameters = config.read(Path(__file__).parents[1] / "params.yaml")
+    assert parameters.data.source == "synthetic"
+    assert parameters.train.mode == "unsupervised"
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-5", 1e-5), ("1e5", 1e5), ("2E+4", 2e4), ("1e-05", 1e-5)])
+def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        f"loss: {{c7: {text}, lambda: {text}}}\nwarp: {{paper: {{}}}}\ntrain: {{stages: {{main: {{iterations: 1}}}}}}\n"
+    )
+    loss = config.read(path).loss
+    assert (loss.c7, loss.lambda_) == (number, number)
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"loss": {"c77": 1}}, r"p\.yaml: loss\.c77 is not a parameter; did you mean loss\.c7\?"),
+        ({"qqqqqqqq": 1}, r"qqqqqqqq is not a parameter; see params\.yaml"),
+        ({"loss": {"c7": -1}}, r"loss\.c7 = -1: "),
+        ({"loss": {"c7": float("inf")}}, r"loss\.c7 = inf: "),
+        ({"loss": {"c7": "much"}}, r"loss\.c7 = 'much': "),
+        ({"loss": {"coupling": "sinkhorn"}}, r"loss\.coupling = 'sinkhorn': "),
+        ({"prepare": {"image_size": 100}}, r"prepare\.image_size = 100: "),
+        ({"prepare": {"validation": 1.5}}, r"prepare\.validation = 1\.5: "),
+        ({"data": {"source": "300w"}}, r"data\.location is empty but data\.source is '300w'; set data\.location"),
+        ({"data": {"source": "imagenet"}}, r"data\.source = 'imagenet': "),
+        ({"data": {"extra": {"source": "celeba"}}}, r"data\.extra\.location is empty"),
+        ({"model": {"map_size": 128}}, r"model\.map_size 128 must divide prepare\.image_size 64"),
+        ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),
+        ({"train": {}}, r"train\.stages is missing"),
+        (
+            {"train": {"stages": {"main": {"iterations": 1, "warp": "wild"}}}},
+            r"train\.stages\.main\.warp names .*'wild'",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named_in_one_sentence(sections: dict[str, Any], sentence: str):
+    with pytest.raises(BruleError, match=sentence) as error:
+        config.parse(minimal(**sections), "p.yaml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3])
+def test_a_file_that_is_no_mapping_is_refused(raw: object):
+    with pytest.raises(BruleError, match=r"^p\.yaml: "):
+        config.parse(raw, "p.yaml")
+
+
+def test_a_missing_and_a_broken_file(tmp_path: Path):
+    with pytest.raises(BruleError, match="does not exist; run this from the project's root"):
+        config.read(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("loss: {c7: [1,\n")
+    with pytest.raises(BruleError, match=r"bad\.yaml is not valid YAML") as error:
+        config.read(tmp_path / "bad.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_sections_cannot_be_changed():
+    parameters = config.parse(minimal())
+    with pytest.raises(ValueError, match="frozen"):
+        parameters.loss.c7 = 1.0  # type: ignore[misc]
+
+
+def test_flatten_gives_dotted_names():
+    flat = config.flatten(config.parse(minimal()))
+    assert flat["loss.c7"] == 1e5
+    assert flat["loss.lambda"] == 80
+    assert flat["train.stages.main.iterations"] == 10
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+
+def test_the_fingerprint_follows_parameters_and_inputs(tmp_path: Path):
+    first, second = tmp_path / "a.npy", tmp_path / "b.npy"
+    first.write_bytes(b"1")
+    second.write_bytes(b"2")
+    loss = config.Loss()
+    base = config.fingerprint([loss], [first, second])
+    assert base == config.fingerprint([config.Loss()], [first, second])
+    assert len(base) == 16
+    assert base != config.fingerprint([config.Loss(c7=2e5)], [first, second])
+    second.write_bytes(b"3")
+    assert base != config.fingerprint([loss], [first, second])

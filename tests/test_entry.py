@@ -1,0 +1,69 @@
+"""A script ends in silence, or in one red line and exit code 1."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from brule.entry import main
+from brule.errors import BruleError
+
+SOURCE = str(Path(__file__).parents[1] / "src")
+
+
+def failing(error: BaseException):
+    def function() -> None:
+        raise error
+
+    return function
+
+
+def test_success_is_silent(capsys):
+    main(lambda: None)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (BruleError("a[b].pts, line 3:\n no landmark; write two"), "a[b].pts, line 3: no landmark; write two\n"),
+        (
+            PermissionError(13, "Permission denied", "data/raw"),
+            "data/raw: permission denied; mend that and run again\n",
+        ),
+        (MemoryError(), "the memory ran out; lower train.batch_size, prepare.image_size or the networks' widths\n"),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "the memory ran out; lower train.batch_size,"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(capsys, error, sentence):
+    with pytest.raises(SystemExit) as exit_:
+        main(failing(error))
+    shown = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert shown.out == ""
+    assert shown.err.startswith(sentence)
+    assert shown.err.count("\n") == 1
+
+
+def test_a_long_line_is_not_broken(capsys):
+    with pytest.raises(SystemExit):
+        main(failing(BruleError("x" * 500)))
+    assert capsys.readouterr().err == "x" * 500 + "\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        main(failing(RuntimeError("shape mismatch")))
+
+
+def test_interruption_exits_as_shells_expect():
+    with pytest.raises(SystemExit) as exit_:
+        main(failing(KeyboardInterrupt()))
+    assert exit_.value.code == 130
+
+
+def test_the_entry_costs_no_heavy_import():
+    code = "import sys, brule.entry; print({'torch', 'pandas', 'mlflow'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True)
+    assert shown.stdout == "set()\n"

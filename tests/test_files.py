@@ -1,0 +1,109 @@
+"""Files are the old one or the new one, whole."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brule import files
+from brule.errors import BruleError
+
+
+def refuse(code: int):
+    def function(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return function
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    files.write_bytes(tmp_path / "deep" / "b", b"\0\1")
+    files.write_text(tmp_path / "t.txt", "λ\n")
+    files.write_json(tmp_path / "j.json", {"a": [1, "λ"]})
+    files.save_array(tmp_path / "a.npy", np.arange(6).reshape(2, 3))
+    assert (tmp_path / "deep" / "b").read_bytes() == b"\0\1"
+    assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "λ\n"
+    assert '"λ"' in (tmp_path / "j.json").read_text(encoding="utf-8")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_objects_are_never_pickled(tmp_path: Path):
+    with pytest.raises(ValueError, match="allow_pickle"):
+        files.save_array(tmp_path / "a.npy", np.array([object()]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_refuses_what_json_has_not(tmp_path: Path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "j.json", {"nme": float("nan")})
+
+
+def test_a_failure_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+    path = tmp_path / "model.bin"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.atomic(path) as temporary:
+        temporary.write_text("half of the n")
+        assert path.read_text() == "old"
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "disk is full"), (errno.EACCES, "no permission"), (errno.EROFS, "read-only")],
+)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_the_systems_refusal_is_a_sentence_with_the_files_name(tmp_path: Path, monkeypatch, code, words, call):
+    path = tmp_path / "model.bin"
+    files.write_text(path, "old")
+    monkeypatch.setattr(files.os, call, refuse(code))
+    with pytest.raises(BruleError, match=rf"model\.bin: .*{words}"):
+        files.write_text(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_really_full_disk(tmp_path: Path):
+    with pytest.raises(BruleError, match="disk is full"), files.atomic(tmp_path / "a.npy") as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(bytes(10**6))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_system_pass(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), files.atomic(tmp_path / "a"):
+        (tmp_path / "nowhere").read_bytes()
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path):
+    target = tmp_path / "faces"
+    with files.folder(target) as folder:
+        (folder / "one").write_text("1")
+    with files.folder(target) as folder:
+        (folder / "two").write_text("2")
+    assert [path.name for path in target.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path):
+    target = tmp_path / "faces"
+    with files.folder(target) as folder:
+        (folder / "one").write_text("1")
+    with pytest.raises(RuntimeError), files.folder(target) as folder:
+        (folder / "two").write_text("2")
+        raise RuntimeError
+    assert [path.name for path in target.iterdir()] == ["one"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
+    (tmp_path / ".faces.tmp").mkdir()
+    (tmp_path / ".faces.tmp" / "stale").write_text("")
+    with files.folder(tmp_path / "faces") as folder:
+        assert list(folder.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
