@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from brule import config, entry, evaluation
+from brule import card, config, entry, evaluation
 
 
 def main() -> None:
-    evaluation.show(evaluation.evaluate(config.read(Path("params.yaml"))))
+    report = evaluation.evaluate(config.read(Path("params.yaml")))
+    print(card.verdict(report["test"]))  # the whole table: python pipelines/report.py
 
 
 if __name__ == "__main__":

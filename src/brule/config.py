@@ -231,6 +231,9 @@ class Train(Section):
 
     mode: Literal["unsupervised", "semi-supervised", "supervised"] = "unsupervised"
     batch_size: Positive = 16
+    """Of Algorithm 2."""
+    gan_batch_size: Positive = 16
+    """Of Algorithm 1."""
     stages: dict[str, Stage]
     gan_warp: str = "paper"
     """The family of g in Algorithm 1."""
@@ -244,6 +247,8 @@ class Train(Section):
     generator_rate: Rate = 1e-3
     discriminator_rate: Rate = 1.5e-3
     style_rate: Rate = 5e-4
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """β₁ of the optimisers of G and S. StyleGAN2 has 0; a run of minutes learns to restore images quicker with 0.5."""
     weight_decay: Weight = 1e-4
     clip: Rate = 1.0
     jitter: Weight = 0.4

@@ -71,6 +71,7 @@ def tiny() -> Callable[..., config.Config]:
             "train": {
                 "stages": stages,
                 "batch_size": 4,
+                "gan_batch_size": 4,
                 "ramp": 1,
                 "threads": 1,
                 "device": "cpu",

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brule.maths import heatmaps, metrics
-from brule.maths.warps import Family, Warp
+from brule.maths.families import Family
+from brule.maths.warps import Warp
 
 # The paper's family of g and one seed: the equivariance of two encoders is read on the same deformations.
 FAMILY = Family()

@@ -11,36 +11,18 @@ border. Images and heatmaps read through b, and points go through its Newton inv
 """
 
 from dataclasses import dataclass
-from math import ceil, log, pi
 
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from brule.maths.families import Family, affine, elastic
 from brule.maths.heatmaps import centres
+from brule.maths.linear import apply, inverse
 from brule.maths.precision import full_precision
 from brule.maths.splines import thin_plate
-from brule.maths.transport import similarity
 
 NEWTON_STEPS = 12
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of random deformations; 1 is the width of the image."""
-
-    rotation: float = 15.0
-    """Degrees, uniform in ±rotation."""
-    shift: float = 0.06
-    """Uniform in ±shift."""
-    scale: float = 0.10
-    """log-uniform in [1/(1 + scale), 1 + scale]."""
-    elastic: float = 0.009
-    """Standard deviation of the elastic displacement."""
-    correlation: float = 0.04
-    """Its correlation length: the σ of the Gaussian that smooths white noise."""
-    amplitude: float = 0.0
-    """For `towards`: how far the thin-plate warp goes; `Warp.sample` takes the finished destination."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +57,12 @@ class Warp:
         """
         if (source is None) != (destination is None):
             raise ValueError("Warp.sample: source and destination come together; give both or neither")
-        linear, offset = _affine(family, batch, generator)
-        residual = _elastic(family, batch, size, generator)
+        linear, offset = affine(family, batch, generator)
+        residual = elastic(family, batch, size, generator)
         if source is not None and destination is not None:
             start, end = source.detach().float(), destination.detach().float()
-            forward = _inverse(linear)
-            bend = thin_plate(_apply(forward, end - offset[:, None]), start - end, size, linear)
+            forward = inverse(linear)
+            bend = thin_plate(apply(forward, end - offset[:, None]), start - end, size, linear)
             residual = residual + _displaced(bend, torch.einsum("bij,bjhw->bhwi", forward, residual))
         return Warp(linear, offset, residual)
 
@@ -98,7 +80,7 @@ class Warp:
         residual = self.residual
         if residual.shape[-1] != size:
             residual = interpolate(residual, (size, size), mode="bilinear", align_corners=False)
-        straight = _apply(self.linear, pixels) + self.offset[:, None]
+        straight = apply(self.linear, pixels) + self.offset[:, None]
         return straight.view(-1, size, size, 2) + residual.permute(0, 2, 3, 1)
 
     @full_precision
@@ -130,7 +112,7 @@ class Warp:
         """
         points = points.to(self.linear.dtype)
         place, slope = self._invert(points.detach())
-        return place + _apply(_inverse(slope), points - points.detach())
+        return place + apply(inverse(slope), points - points.detach())
 
     @torch.no_grad()
     def _invert(self, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,7 +120,7 @@ class Warp:
         value, slope = self._read(place)
         damping = torch.ones_like(place[..., :1])
         for _ in range(NEWTON_STEPS):
-            step = _apply(_inverse(slope), target - value)
+            step = apply(inverse(slope), target - value)
             step = step * (0.1 / step.norm(dim=-1, keepdim=True).clamp(min=0.1))
             trial = place + damping * step
             reached, bend = self._read(trial)
@@ -168,49 +150,10 @@ class Warp:
         nw, ne, sw, se = corners.chunk(4, dim=1)
         fx, fy, free = fx[..., None], fy[..., None], (wanted == held).to(points.dtype) * size
         north, south = nw + fx * (ne - nw), sw + fx * (se - sw)
-        value = _apply(self.linear, points) + self.offset[:, None] + north + fy * (south - north)
+        value = apply(self.linear, points) + self.offset[:, None] + north + fy * (south - north)
         across = (ne - nw + fy * (se - sw - ne + nw)) * free[..., :1]
         down = (south - north) * free[..., 1:]
         return value, self.linear[:, None] + torch.stack((across, down), dim=-1)
-
-
-@full_precision
-def towards(points: Tensor, shapes: Tensor, amplitude: float, generator: torch.Generator) -> Tensor:
-    """points + amplitude·√U·(s − points): towards a random shape s of the set, aligned to the points by a similarity.
-
-    points (B, K, 2), shapes (M, K, 2) → (B, K, 2). s and U ~ uniform[0, 1] are drawn per image.
-    """
-    batch = points.shape[0]
-    chosen = torch.randint(len(shapes), (batch,), generator=generator, device=generator.device)
-    aligned = similarity(shapes[chosen].to(points), points)
-    share = torch.rand(batch, 1, 1, generator=generator, device=generator.device).sqrt()
-    return points + amplitude * share * (aligned - points)
-
-
-def _affine(family: Family, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A⁻¹p = linear·p + offset of random rotations, scales and shifts about the frame's centre."""
-    draws = 2 * torch.rand(batch, 4, generator=generator, device=generator.device) - 1
-    angle = draws[:, 0] * (family.rotation * pi / 180)
-    shrink = (-draws[:, 1] * log(1 + family.scale)).exp()
-    cosine, sine = shrink * angle.cos(), shrink * angle.sin()
-    linear = torch.stack((cosine, sine, -sine, cosine), dim=-1).view(-1, 2, 2)
-    middle = linear.new_full((batch, 1, 2), 0.5)
-    offset = middle - _apply(linear, middle + family.shift * draws[:, None, 2:])
-    return linear, offset[:, 0]
-
-
-def _elastic(family: Family, batch: int, size: int, generator: torch.Generator) -> Tensor:
-    """Stationary Gaussian displacements (B, 2, S, S) of standard deviation `elastic`, smoothed over `correlation`."""
-    if family.elastic == 0:
-        return torch.zeros(batch, 2, size, size, device=generator.device)
-    sigma = family.correlation * size
-    reach = ceil(3 * sigma)
-    noise = torch.randn(batch, 2, size + 2 * reach, size + 2 * reach, generator=generator, device=generator.device)
-    places = torch.arange(size + 2 * reach, device=generator.device)
-    distance = (places - reach - torch.arange(size, device=generator.device)[:, None]).float()
-    kernel = torch.where(distance.abs() <= reach, (-0.5 * (distance / sigma).square()).exp(), 0.0)
-    kernel = kernel / kernel.square().sum(1, keepdim=True).sqrt()  # unit variance stays unit variance
-    return family.elastic * (kernel @ noise @ kernel.T)
 
 
 def _displaced(lattice: Tensor, shift: Tensor) -> Tensor:
@@ -218,17 +161,3 @@ def _displaced(lattice: Tensor, shift: Tensor) -> Tensor:
     grid = Warp.identity(lattice.shape[0], lattice.shape[-1], lattice.device).field() + shift
     read: Tensor = grid_sample(lattice, 2 * grid - 1, padding_mode="border", align_corners=False)
     return read
-
-
-def _apply(matrices: Tensor, points: Tensor) -> Tensor:
-    """matrices (B, 2, 2) or (B, K, 2, 2) times column vectors (B, K, 2)."""
-    if matrices.dim() == 3:
-        matrices = matrices[:, None]
-    return (matrices * points[..., None, :]).sum(-1)
-
-
-def _inverse(matrices: Tensor) -> Tensor:
-    a, b, c, d = matrices.flatten(-2).unbind(-1)
-    determinant = a * d - b * c
-    determinant = torch.where(determinant.abs() < 1e-3, torch.where(determinant < 0, -1e-3, 1e-3), determinant)
-    return torch.stack((d, -b, -c, a), dim=-1).view_as(matrices) / determinant[..., None, None]

@@ -8,8 +8,9 @@ from torch import Generator, Tensor
 
 from brule import config
 from brule.maths import heatmaps
+from brule.maths.families import towards
 from brule.maths.photometric import cutout, jitter
-from brule.maths.warps import Warp, towards
+from brule.maths.warps import Warp
 from brule.method import losses
 from brule.method.bundle import Networks, Optimisers, frozen
 from brule.method.context import Batch, Parts, Settings, condition, random_style, step

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from brule import config
 from brule.maths import heatmaps
-from brule.maths.warps import Family
+from brule.maths.families import Family
 from brule.method.bundle import Networks
 
 Parts = dict[str, Tensor]

@@ -13,7 +13,7 @@ from brule.config import Config
 from brule.data.faces import Faces
 from brule.data.schemes import Scheme
 from brule.maths import metrics
-from brule.maths.warps import Family
+from brule.maths.families import Family
 from brule.method import bundle
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
@@ -90,9 +90,9 @@ class Training:
         )
         self.calibration = Calibration(self.X_b)
         flip = inputs.scheme.flip if config.train.flip else None
-        batch = config.train.batch_size
-        self.encoder_batches = Batches(inputs.encoder, flip, batch, config.seed, "encoder", device)
-        self.gan_batches = Batches(inputs.gan, flip, batch, config.seed, "gan", device)
+        sizes = config.train.batch_size, config.train.gan_batch_size
+        self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
+        self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
         self.iteration = 0
         self.history: list[Row] = []
         self.best = Best()
