@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "tracking": ("tracking", "config", *FOUNDATION),
     "experiments": ("config", *FOUNDATION),
     "weights": FOUNDATION,
-    "card": ("maths.metrics", "detector", "config", *FOUNDATION),
+    "card": ("maths.metrics", "data.schemes", "detector", "config", *FOUNDATION),
     "scoring": ("maths", "data.faces", "detector", *FOUNDATION),
     "evaluation": (
         *("maths.metrics", "data", "detector", "figures", "scoring", "card", "tracking", "machine", "config"),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from brule.data.schemes import IBUG68
 from brule.detector import Detector
 
 Facts = Mapping[str, Any]
@@ -31,11 +32,12 @@ points = detector.points(crops)  # uint8 (N, {size}, {size}, 3) → float32 (N, 
 def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) -> str:
     """The card's text, from results/metrics.json, data/faces/manifest.json and results/train.json."""
     landmarks, source = len(detector.scheme.names), _source(manifest)
+    kind = "facial landmarks" if detector.scheme == IBUG68 else "landmarks"
     mode = str(detector.training.get("mode", "unknown"))
     use = _USE.format(size=detector.image_size, landmarks=landmarks)
     sections = [
-        _front(mode, report, manifest),
-        f"# A detector of {landmarks} facial landmarks",
+        _front(mode, kind, report, manifest),
+        f"# A detector of {landmarks} {kind}",
         f"Trained by `brule` ({mode}) on the data set `{source}`. {verdict(report['test'])}",
         "## Measured",
         _scores(report),
@@ -68,12 +70,12 @@ def verdict(scores: Facts) -> str:
     return f"Its error of {nme:.2f} % is {100 * (1 - nme / floor):.0f} % below the floor of {floor:.2f} %."
 
 
-def _front(mode: str, report: Facts, manifest: Facts) -> str:
+def _front(mode: str, kind: str, report: Facts, manifest: Facts) -> str:
     """YAML front matter. Every scalar is written as JSON, which YAML contains."""
     source, test = json.dumps(_source(manifest)), report["test"]
     lines = ["library_name: brule", "pipeline_tag: keypoint-detection", "license: other"]
     lines += [f"license_name: {json.dumps(str(manifest.get('licence') or 'that of the training data'))}"]
-    lines += ["tags:", "- facial-landmarks", "- landmark-detection", f"- {mode}"]
+    lines += ["tags:", f"- {kind.replace(' ', '-')}", "- landmark-detection", f"- {mode}"]
     if test["nme"] is not None:
         lines += ["model-index:", "- name: brule", "  results:", "  - task:", "      type: keypoint-detection"]
         lines += ["    dataset:", f"      name: {source}", f"      type: {source}", "      split: test", "    metrics:"]
@@ -134,9 +136,9 @@ def _limits(detector: Detector, report: Facts) -> str:
     size = detector.image_size
     lines = [
         f"It sees {size} × {size} pixels and answers on maps of {detector.map_size} × {detector.map_size}.",
-        "It expects one face, cut as the `prepare` stage cuts it; it finds no faces, nor says whether there is one.",
-        "Faces unlike those it was trained on (pose, age, light, skin, glasses, make-up) may be answered worse than "
-        "the mean says; the worst test faces are in `results/figures/overlays.png`.",
+        "It expects one object, cut as the `prepare` stage cuts it; it finds none, nor says whether there is one.",
+        "Images unlike those it was trained on (pose, age, light, skin, what covers it) may be answered worse than "
+        "the mean says; the worst test images are in `results/figures/overlays.png`.",
         "It places landmarks. It is not made to recognise, judge or watch people.",
     ]
     if report["test"]["nme"] is None:

@@ -176,4 +176,4 @@ def _verdict(summary: dict[str, Any]) -> str:
         return (
             f"trained in {summary['seconds']:.0f} s; best at iteration {summary['best_iteration']}; no collapse alarm"
         )
-    return "collapse alarm: " + " ".join(summary["alarms"])
+    return "\n".join(f"collapse alarm: {sentence}" for sentence in summary["alarms"])

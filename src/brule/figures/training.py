@@ -105,7 +105,7 @@ def _small(axes: Axes, table: pd.DataFrame, name: str, limit: float | None) -> N
     iterations, values = _series(table, name)
     smooth = pd.Series(values).rolling(max(1, len(values) // 25), min_periods=1, center=True).mean()
     axes.plot(iterations, values, color=FAINT, linewidth=0.6, alpha=0.6)
-    axes.plot(iterations, smooth, color=ACCENT, linewidth=1.4)
+    axes.plot(iterations, smooth, color=ACCENT, linewidth=1.4, marker="." if len(values) == 1 else None)
     low, high = np.quantile(values, [0.01, 0.99]) if len(values) else (0.0, 1.0)
     if limit is not None:
         axes.axhline(limit, color=WARNING, linewidth=0.9, linestyle=(0, (4, 3)))

@@ -143,7 +143,7 @@ class Training:
     def _log(self, moment: Moment, observer: Observer) -> dict[str, float]:
         means = {name: float(total) / self._counts[name] for name, total in sorted(self._sums.items())}
         self._sums, self._counts = {}, {}
-        self._record({"stage": moment.name, **means, "schedule/encoder_rate": moment.encoder_rate}, observer)
+        self._record({"stage": moment.name, **means, "encoder/rate": moment.encoder_rate}, observer)
         return means
 
     def _validate(self, moment: Moment, observer: Observer) -> None:
