@@ -184,6 +184,8 @@ class Loss(Section):
     c6: Weight = 20.0
     c6_entropy: Weight = 1e3
     c6_coordinates: Weight = 0.3
+    warm: Weight = 20.0
+    """Of the warm start, which has the form of R_g with X_b as its target."""
     c7: Weight = 1e5
     c8: Weight = 5.0
     c9: Weight = 10.0
@@ -201,7 +203,7 @@ class Loss(Section):
     detach_affine: bool = False
     tolerances: Tolerances = Tolerances()
     two_sided: bool = True
-    """R_g in both directions, each side stopping the other's gradient."""
+    """Target `self`: the un-warped view learns from the warped one too, each side stopping the other's gradient."""
     detach_fake: bool = True
     """Stop the gradient of H(L(I_F) ‖ L) at the fake image."""
 

@@ -114,3 +114,15 @@ def test_the_style_that_c8_sees_can_move_the_landmarks(project: Path, tiny: Tiny
     t.step(t.schedule.at(0))
     gradients = [p.grad for p in t.networks.E.parameters() if p.grad is not None]
     assert max(g.abs().max() for g in gradients) > 0
+
+
+def test_without_any_weight_an_iteration_changes_nothing(only) -> None:
+    moved, losses = only(gan=0, encoder=1, c5=0, c6=0, c7=0)
+    assert not any(moved.values())
+    assert losses == {"encoder/total", "encoder/skipped"}
+
+
+def test_the_warm_start_does_not_need_R_g(project: Path, tiny: Tiny) -> None:
+    t = training(tiny(loss={"c6": 0}))
+    t.step(t.schedule.at(0))
+    assert "encoder/warm" in t._sums and "encoder/R_g" not in t._sums

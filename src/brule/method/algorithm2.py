@@ -3,6 +3,8 @@
 I image, L heatmaps, X_L their coordinates, g random deformation, I_F fake, I_R restored image, X_b barycenter.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
 
@@ -33,80 +35,93 @@ def encoder_iteration(
     supervised loss where the batch has landmarks. Terms of weight 0 cost nothing; those of the GAN are multiplied by
     `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
     """
-    s, I = settings, batch.I
+    s, c = settings, settings.loss
+    regularised = stage.regularise and (c.c5 > 0 or c.c7 > 0)
+    generative = ramp > 0 and max(c.c8, c.c9, c.c10, c.decorrelation) > 0
     parts: Parts = {}
     with frozen(n.G, n.D, n.S, n.So):
-        needs_clean = stage.regularise or ramp > 0 or (stage.target == "self" and s.loss.c6 > 0)
-        log_L = X_L = None
-        if needs_clean:
-            with s.autocast():
-                logits = n.E(I)
-            log_L = heatmaps.log_probabilities(logits[-1])  # (B, K, D, D)
-            X_L = heatmaps.coordinates(log_L.exp())  # (B, K, 2)
-        total = _geometry(n, batch, X_L, s, stage, calibration, parts, generator)
-        if stage.regularise and log_L is not None and X_L is not None:
-            total = total + _regularisers(log_L, X_L, s, parts)
-        if ramp > 0 and log_L is not None and X_L is not None:
-            total = total + ramp * _generation(n, I, log_L, X_L, s, parts, generator)
+        needed = regularised or generative or (stage.target == "self" and c.c6 > 0)
+        clean = _look(n, batch.I, s) if needed else None
+        total = _geometry(n, batch, clean, s, stage, calibration, parts, generator)
+        if regularised and clean:
+            total = total + _regularisers(clean, s, parts)
+        if generative and clean:
+            total = total + ramp * _generation(n, batch.I, clean, s, parts, generator)
         parts["encoder/total"] = total
         parts["encoder/skipped"] = 1.0 - step(total, [o.E], s.train.clip)
     n.E_ema.update_parameters(n.E)
     return {name: part.detach() for name, part in parts.items()}
 
 
+class Clean(NamedTuple):
+    """What the encoder finds on the image as it is."""
+
+    log_L: Tensor  # (B, K, D, D)
+    X_L: Tensor  # (B, K, 2)
+
+
+def _look(n: Networks, I: Tensor, s: Settings) -> Clean:
+    with s.autocast():
+        logits = n.E(I)[-1]
+    log_L = heatmaps.log_probabilities(logits)
+    return Clean(log_L, heatmaps.coordinates(log_L.exp()))
+
+
 def _geometry(
     n: Networks,
     batch: Batch,
-    X_L: Tensor | None,
+    clean: Clean | None,
     s: Settings,
     stage: config.Stage,
     calibration: Calibration,
     parts: Parts,
     generator: Generator,
 ) -> Tensor:
-    """c6 R_g(L(gI)), and the supervised loss, which asks the same of L(gI) with the true landmarks."""
+    """c6 R_g(L(gI)), or the warm start, and the supervised loss, which asks the same of L(gI) with true landmarks."""
     c, I = s.loss, batch.I
-    labelled = batch.X is not None and c.supervised > 0
+    weight, name = (c.warm, "encoder/warm") if stage.target == "barycenter" else (c.c6, "encoder/R_g")
     total = I.new_zeros(())
-    if c.c6 == 0 and not labelled:
+    X = _target(n, batch, clean, s, stage, calibration) if weight > 0 else None  # (B, K, 2)
+    truth = batch.X if c.supervised > 0 else None
+    source = truth if truth is not None else X
+    if source is None:
         return total
-    X = _target(n, batch, X_L, s, stage, calibration) if c.c6 > 0 else batch.X
-    assert X is not None
-    source = batch.X if labelled else X
-    assert source is not None
-    family = s.families[stage.warp]
-    shape = towards(source, s.shapes, family.amplitude, generator) if family.amplitude > 0 else None
-    g = Warp.sample(family, len(I), I.shape[-1], generator, source if shape is not None else None, shape)
+    g = _deformation(s, stage.warp, source, I.shape[-1], generator)
     gI = cutout(jitter(g.images(I), s.train.jitter, generator), s.train.cutout, generator)
     with s.autocast():
-        logits = n.E(gI)
-    logits = [stack.float() for stack in logits]
-    if c.c6 > 0:
-        gX = g.points(X)
-        parts["encoder/R_g"] = losses.geometric_regulariser(logits, gX, c.c6_entropy, c.c6_coordinates)
-        if stage.target == "self" and c.two_sided and X_L is not None:
+        logits = n.E(gI)  # a stack's maps each: (B, K, D, D)
+    if X is not None:
+        parts[name] = losses.geometric_regulariser(logits, g.points(X), c.c6_entropy, c.c6_coordinates)
+        if stage.target == "self" and c.two_sided and clean:
             # the other direction: the un-warped view learns from the warped one
-            X_back = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
-            parts["encoder/R_g"] = parts["encoder/R_g"] + c.c6_coordinates * (g.points(X_L) - X_back).abs().mean()
-        total = total + c.c6 * parts["encoder/R_g"]
-    if labelled:
-        assert batch.X is not None
-        parts["encoder/supervised"] = losses.geometric_regulariser(
-            logits, g.points(batch.X), c.c6_entropy, c.c6_coordinates
-        )
+            X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
+            parts[name] = parts[name] + c.c6_coordinates * (g.points(clean.X_L) - X_gI).abs().mean()
+        total = total + weight * parts[name]
+    if truth is not None:
+        gX = g.points(truth)
+        parts["encoder/supervised"] = losses.geometric_regulariser(logits, gX, c.c6_entropy, c.c6_coordinates)
         total = total + c.supervised * parts["encoder/supervised"]
     return total
 
 
+def _deformation(s: Settings, name: str, source: Tensor, size: int, generator: Generator) -> Warp:
+    """A fresh g for each image; with an amplitude it first carries the landmarks towards an unpaired shape."""
+    family = s.families[name]
+    if family.amplitude == 0:
+        return Warp.sample(family, len(source), size, generator)
+    return Warp.sample(
+        family, len(source), size, generator, source, towards(source, s.shapes, family.amplitude, generator)
+    )
+
+
 def _target(
-    n: Networks, batch: Batch, X_L: Tensor | None, s: Settings, stage: config.Stage, calibration: Calibration
+    n: Networks, batch: Batch, clean: Clean | None, s: Settings, stage: config.Stage, calibration: Calibration
 ) -> Tensor:
-    """The points that g is applied to: X_b, the calibrated teacher's, or the encoder's own."""
+    """The points that g is applied to: X_b (warm start), the calibrated teacher's, or the encoder's own."""
     if stage.target == "barycenter":
         return s.X_b.expand(len(batch.I), -1, -1)
-    if stage.target == "self":
-        assert X_L is not None
-        return X_L.detach()
+    if stage.target == "self" and clean:
+        return clean.X_L.detach()
     with torch.no_grad(), s.autocast():
         logits = n.E_ema(batch.I)[-1]
     X = heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
@@ -116,9 +131,9 @@ def _target(
     return project(X, s.X_b) if stage.project else X
 
 
-def _regularisers(log_L: Tensor, X_L: Tensor, s: Settings, parts: Parts) -> Tensor:
+def _regularisers(clean: Clean, s: Settings, parts: Parts) -> Tensor:
     """c5 R_b(X_L) + c7 H(L ‖ L_sp)."""
-    c = s.loss
+    c, (log_L, X_L) = s.loss, clean
     total = X_L.new_zeros(())
     if c.c5 > 0:
         parts["encoder/R_b"] = losses.barycenter_regulariser(X_L, s.X_b, _barycenter_terms(c))
@@ -129,47 +144,33 @@ def _regularisers(log_L: Tensor, X_L: Tensor, s: Settings, parts: Parts) -> Tens
     return total
 
 
-def _generation(
-    n: Networks,
-    I: Tensor,
-    log_L: Tensor,
-    X_L: Tensor,
-    s: Settings,
-    parts: Parts,
-    generator: Generator,
-) -> Tensor:
-    """c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and L_decor."""
-    c = s.loss
-    total = X_L.new_zeros(())
-    L_sp = condition(log_L, X_L, s)
+def _generation(n: Networks, I: Tensor, clean: Clean, s: Settings, parts: Parts, generator: Generator) -> Tensor:
+    """c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and L_decor: what the GAN has to say about the landmarks."""
+    c, (log_L, X_L) = s.loss, clean
+    L_sp = condition(log_L, X_L, s)  # (B, K, D, D)
+    weights: dict[str, float] = {}
     if c.c9 > 0:
         with s.autocast():
-            I_R = n.G(L_sp, n.S(I)).float()
-        parts["encoder/L_rec"] = losses.reconstruction(I_R, I)
-        total = total + c.c9 * parts["encoder/L_rec"]
-    if c.c8 > 0 or c.c10 > 0 or c.decorrelation > 0:
+            I_R = n.G(L_sp, n.S(I)).float()  # (B, 3, S, S)
+        parts["encoder/L_rec"], weights["encoder/L_rec"] = losses.reconstruction(I_R, I), c.c9
+    if max(c.c8, c.c10, c.decorrelation) > 0:
         with s.autocast(), torch.set_grad_enabled(c.c8 > 0 or not c.detach_fake):
-            I_F = n.G(L_sp, random_style(n, len(I), s, generator)).float()
+            I_F = n.G(L_sp, random_style(n, len(I), s, generator)).float()  # (B, 3, S, S)
     if c.c8 > 0:
         with s.autocast():
             D_real, D_fake = n.D(I, L_sp).float(), n.D(I_F, L_sp).float()
-        parts["encoder/L_D"] = losses.landmark_discriminator(D_real, D_fake)
-        total = total + c.c8 * parts["encoder/L_D"]
-    if c.c10 > 0 or c.decorrelation > 0:
-        with s.autocast():
-            L_F = n.E(I_F.detach() if c.detach_fake else I_F)[-1]
-        log_F = heatmaps.log_probabilities(L_F)
+        parts["encoder/L_D"], weights["encoder/L_D"] = losses.landmark_discriminator(D_real, D_fake), c.c8
+    if max(c.c10, c.decorrelation) > 0:
+        fake = _look(n, I_F.detach() if c.detach_fake else I_F, s)
     if c.c10 > 0:
-        sparse = heatmaps.sparse(X_L.detach(), s.model.map_size)
-        parts["encoder/H_cycle"] = heatmaps.cross_entropy(log_F, sparse)
-        total = total + c.c10 * c.c10_entropy / heatmaps.PAPER_UNIT * parts["encoder/H_cycle"]
+        parts["encoder/H_cycle"] = heatmaps.cross_entropy(fake.log_L, log_L.exp().detach())
+        weights["encoder/H_cycle"] = c.c10 * c.c10_entropy / heatmaps.PAPER_UNIT
     if c.decorrelation > 0:
         with s.autocast():
-            other = n.E(n.G(L_sp, random_style(n, len(I), s, generator)).float())[-1]
-        X_1, X_2 = (heatmaps.coordinates(log.exp()) for log in (log_F, heatmaps.log_probabilities(other)))
-        parts["encoder/L_decor"] = losses.decorrelation(X_1, X_2)
-        total = total + c.decorrelation * parts["encoder/L_decor"]
-    return total
+            other = n.G(L_sp, random_style(n, len(I), s, generator)).float()
+        parts["encoder/L_decor"] = losses.decorrelation(fake.X_L, _look(n, other, s).X_L)
+        weights["encoder/L_decor"] = c.decorrelation
+    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
 
 
 def _barycenter_terms(c: config.Loss) -> losses.BarycenterTerms:

@@ -45,7 +45,9 @@ class Settings:
 
 
 def step(loss: Tensor, optimisers: list[torch.optim.Optimizer], clip: float | None = None) -> Tensor:
-    """One descent step; a step whose gradient is not finite is skipped. Returns 1 if it was taken, else 0."""
+    """One descent step; one whose gradient is not finite is skipped. Returns 0 if that happened, else 1."""
+    if not loss.requires_grad:  # every term of this stage has weight 0
+        return loss.new_ones(())
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
