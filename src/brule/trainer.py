@@ -1,5 +1,6 @@
 """The `train` stage: the data, the files, MLflow and the terminal around `method.training`."""
 
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -23,6 +24,7 @@ from brule.method.training import Inputs, Row, Training
 
 FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 MODELS, RESULTS = Path("models"), Path("results")
+SAMPLES = RESULTS / "samples"
 
 
 def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
@@ -75,15 +77,18 @@ def train(config: Config) -> None:
             probe = to_tensor(inputs.gan.images[: config.train.batch_size], device)
             carry["threads"] = machine.quickest_threads(training.networks.E, probe)
         torch.set_num_threads(carry["threads"])
+    shutil.rmtree(SAMPLES, ignore_errors=True)
     if state:
         training.restore(state)
+        if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
+            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES)
         print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
         carry["run_id"] = run.id
         if not state:
             _describe(run, config, inputs, paths)
         with Display(training.schedule.iterations, training.iteration) as display:
-            observer = _World(run, display, carry)
+            observer = _World(run, display, carry, checkpoint.folder / SAMPLES.name)
             training.run(checkpoint, observer, carry)
         observer.tick()
         summary = _outputs(training, carry, mark)
@@ -95,8 +100,8 @@ def train(config: Config) -> None:
 class _World:
     """Passes what happens in training on to MLflow, the terminal and the pictures' folder."""
 
-    def __init__(self, run: tracking.Run, display: Display, carry: dict[str, Any]) -> None:
-        self.run, self.display, self.carry = run, display, carry
+    def __init__(self, run: tracking.Run, display: Display, carry: dict[str, Any], kept: Path) -> None:
+        self.run, self.display, self.carry, self.kept = run, display, carry, kept
         self.last = time.perf_counter()
 
     def tick(self) -> None:
@@ -120,9 +125,10 @@ class _World:
 
     def pictures(self, training: Training, done: int) -> None:
         rows, points = samples(training.networks, training.inputs.validation, training.settings, training.device)
-        path = RESULTS / "samples" / f"{done:06d}.png"
+        path = SAMPLES / f"{done:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         figures.sample_grid(rows, points, path, scheme=training.inputs.scheme)
+        files.write_bytes(self.kept / path.name, path.read_bytes())
         self.run.image(path, key="samples", step=done)
 
 

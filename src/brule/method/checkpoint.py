@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ class Checkpoint:
     """`.resume/<fingerprint>/state.pt`: a changed parameter or input has another fingerprint and starts afresh."""
 
     def __init__(self, fingerprint: str) -> None:
-        self.path = root() / ".resume" / fingerprint / "state.pt"
+        self.folder = root() / ".resume" / fingerprint
+        self.path = self.folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the file as a whole, or leave the old one."""
@@ -43,6 +45,4 @@ class Checkpoint:
 
     def delete(self) -> None:
         """Called once the outputs are written."""
-        self.path.unlink(missing_ok=True)
-        if self.path.parent.exists():
-            self.path.parent.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
