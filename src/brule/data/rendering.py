@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -22,6 +23,8 @@ FIRST: dict[Split, int] = {"train": 0, "validation": 10**8, "test": 2 * 10**8}
 """Each split has its own range of indices: another number of training faces leaves the test faces as they are."""
 WORTHWHILE = 32
 """Faces for which starting a process pays."""
+REPORTED = 16
+"""Faces that a worker draws before it tells: a message each would cost the cores more than the bar needs."""
 
 Task = tuple[int, int, int, str]
 """seed, index, size in pixels, file without suffix"""
@@ -70,13 +73,13 @@ def _drawn_by(workers: int, tasks: Sequence[Task]) -> Iterator[None]:
             for pipe in wait(pipes):
                 assert isinstance(pipe, Connection)
                 try:
-                    error = pipe.recv()
+                    report = pipe.recv()
                 except EOFError:
                     pipes.remove(pipe)
                     continue
-                if error is not None:
-                    raise error
-                yield
+                if isinstance(report, Exception):
+                    raise report
+                yield from repeat(None, report)
     finally:
         for process in processes:
             process.terminate()
@@ -84,12 +87,14 @@ def _drawn_by(workers: int, tasks: Sequence[Task]) -> Iterator[None]:
 
 
 def _work(tasks: Sequence[Task], pipe: Connection) -> None:
-    """A worker: None through the pipe for each face, or the error that ended the work."""
+    """A worker: through the pipe how many faces it has drawn since it last told, or the error that ended the work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent alone answers it
     try:
-        for task in tasks:
-            _draw(task)
-            pipe.send(None)
+        for first in range(0, len(tasks), REPORTED):
+            share = tasks[first : first + REPORTED]
+            for task in share:
+                _draw(task)
+            pipe.send(len(share))
     except BrokenPipeError:
         return
     except Exception as error:

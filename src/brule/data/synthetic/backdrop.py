@@ -43,12 +43,14 @@ def _step(distance: Array | Single) -> Single:
     return np.asarray(np.clip(distance + np.float32(0.5), 0.0, 1.0), dtype=np.float32)
 
 
+_ACROSS: Single = np.linspace(-1.0, 1.0, 129, dtype=np.float32)
+_TOWARD: Single = np.sqrt(1.0 - _ACROSS * _ACROSS)
+
+
 def _cylinder(u: Single, light: Light, tilt: float = 0.05) -> Single:
     """Light (3, …) on an upright cylinder, seen at u = −1…1 across it; tilt: the normals' y."""
-    table = np.linspace(-1.0, 1.0, 129, dtype=np.float32)
-    shades = irradiance(np.stack([table, np.full_like(table, tilt), np.sqrt(1.0 - table * table)]), light)
-    place = (u * 64.0 + 64.5).astype(np.intp)
-    return np.stack([shade.take(place, mode="clip") for shade in shades])
+    shades = irradiance(np.stack([_ACROSS, np.full_like(_ACROSS, tilt), _TOWARD]), light)
+    return shades.take((u * 64.0 + 64.5).astype(np.intp), axis=1, mode="clip")
 
 
 class Body:
@@ -109,8 +111,9 @@ class Body:
         phase = dx * (1.0 - 0.0012 * np.clip(dy, 0, 300)) + 1.5 * wave
         strand = 1.0 + 0.14 * np.sin(phase * 0.55 + rng.uniform(0, 6)) + 0.10 * np.sin(phase * 1.27 + rng.uniform(0, 6))
         u = dx / (half + 12.0)
-        lit = _cylinder(u, light).mean(axis=0)
-        rgb += cover * (np.array(hair.colour, np.float32)[:, None, None] * (strand * lit * (0.42 + 0.45 * u * u)) - rgb)
+        lit = _cylinder(u, light).sum(axis=0) * np.float32(1 / 3)
+        rgb *= 1.0 - cover
+        rgb += np.array(hair.colour, np.float32)[:, None, None] * (cover * strand * lit * (0.42 + 0.45 * u * u))
 
 
 def behind(face: Face) -> Single:

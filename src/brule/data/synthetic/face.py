@@ -56,9 +56,10 @@ class Sheet:
 
     def coarse(self, canvas: Image.Image) -> Single:
         """The fine canvas averaged to the window's pixels, in 0…1: (h, w) or (3, h, w)."""
-        array = np.asarray(canvas.reduce(FINE), dtype=np.float32)
-        array *= np.float32(1 / 255)
-        return array if array.ndim == 2 else np.ascontiguousarray(np.moveaxis(array, -1, 0))
+        small = canvas.reduce(FINE)
+        levels = np.frombuffer(small.tobytes(), dtype=np.uint8).reshape(small.height, small.width, -1)
+        array = np.ascontiguousarray(levels.transpose(2, 0, 1)) * np.float32(1 / 255)
+        return array[0] if len(array) == 1 else array
 
     def mesh(self) -> tuple[Single, Single]:
         """x (1, w) and y (h, 1) of the window's pixels."""

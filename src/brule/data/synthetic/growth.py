@@ -7,18 +7,18 @@ import numpy as np
 
 from brule.data.synthetic.factors import Hair, Props
 from brule.data.synthetic.head import Array, blob, ramp
-from brule.data.synthetic.mesh import grid
+from brule.data.synthetic.mesh import Single, grid
 
 
 @dataclass(frozen=True)
 class Growth:
     """On (R, C') vertices: hair and hat, signed mm; beard and brim, 0…1; lift, mm out of the skull; do ears show."""
 
-    hair: Array
-    hat: Array | None
-    beard: Array
-    lift: Array
-    brim: Array | None
+    hair: Single
+    hat: Single | None
+    beard: Single
+    lift: Single
+    brim: Single | None
     ears: bool
 
     @property
@@ -28,7 +28,7 @@ class Growth:
 
 
 @cache
-def _sites() -> tuple[Array, ...]:
+def _sites() -> tuple[Single, ...]:
     """Degrees from the front (C,); the ground of beard, moustache and brim, and hair's height in mm (R, C)."""
     head = grid()
     x, y = head.points[0].astype(np.float64), head.height
@@ -40,10 +40,11 @@ def _sites() -> tuple[Array, ...]:
     beard = np.clip(np.maximum(side, lower) + soul, 0.0, 1.0) * ramp(122.0, 108.0, wide)
     lip = ramp(33.0, 26.0, np.abs(x)) * ramp(53.5, 57.0, y - 0.12 * np.abs(x)) * ramp(66.5, 63.5, y - 0.26 * np.abs(x))
     brim = ramp(75.0, 40.0, wide) * blob(0.0 * y, y, (0.0, -57.0), (1.0, 4.0))
-    return across, beard, lip, brim, y + 40.0 * head.under
+    sites = (across, beard, lip, brim, y + 40.0 * head.under)
+    return tuple(site.astype(np.float32) for site in sites)
 
 
-def _hairline(hair: Hair, across: Array, angle: Array) -> Array:
+def _hairline(hair: Hair, across: Single, angle: Array) -> Single:
     """y (mm) of the hair's lower border at each column."""
     centre = hair.line + hair.fringe
     if hair.style == "receding":
@@ -56,7 +57,7 @@ def _hairline(hair: Hair, across: Array, angle: Array) -> Array:
     if hair.style in ("bob", "long"):
         line = np.interp(across, [0, 26, 44, side, side + 16, 132], [centre, centre, temple - 4, temple + 22, 130, 130])
     part = np.rad2deg(angle) * hair.parting * 0.35 * np.exp(-((across / 40.0) ** 2))
-    return np.asarray(line + part, dtype=np.float64)
+    return np.asarray(line + part, dtype=np.float32)
 
 
 def grow(hair: Hair, props: Props, columns: slice) -> Growth:

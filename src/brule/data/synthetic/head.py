@@ -5,10 +5,13 @@ head's vertical axis runs through (0, ·, AXIS). The surface is a stack of super
 the underside of the jaw below; nose, sockets, cheeks, lips and chin are bumps added along z.
 """
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Real = TypeVar("Real", NDArray[np.float64], NDArray[np.float32])
 
 AXIS = -95.0
 """z of the head's vertical axis, mm."""
@@ -33,10 +36,10 @@ def blob(x: Array, y: Array, centre: tuple[float, float], spread: tuple[float, f
     return np.exp(-0.5 * ((x - centre[0]) / spread[0]) ** 2 - 0.5 * ((y - centre[1]) / spread[1]) ** 2)
 
 
-def ramp(start: float, end: float, value: Array) -> Array:
+def ramp(start: float, end: float, value: Real) -> Real:
     """A smooth step: 0 before start, 1 after end (start > end: the other way round)."""
     t = np.clip((value - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=value.dtype)
 
 
 def extent(y: Array) -> tuple[Array, Array]:

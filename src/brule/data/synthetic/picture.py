@@ -36,15 +36,21 @@ def _expose(rgb: Single, camera: Camera, size: int) -> NDArray[np.uint8]:
     if camera.grey:
         rgb = np.broadcast_to(np.tensordot(np.array([0.30, 0.59, 0.11], np.float32), rgb, 1), rgb.shape)
     scaled = rgb * (np.array(camera.tint, np.float32) * np.float32(182.0))[:, None, None]
-    levels = np.moveaxis(np.clip(scaled, 0.0, 255.0).astype(np.uint8), 0, -1)
-    image = _curve(camera)[levels]
+    np.maximum(scaled, 0.0, out=scaled)
+    np.minimum(scaled, 255.0, out=scaled)
+    levels = np.empty((size, size, 3), dtype=np.uint8)
+    levels[...] = np.moveaxis(scaled.astype(np.uint8), 0, -1)
+    toned = levels.tobytes().translate(_curve(camera).tobytes())
+    image = np.frombuffer(toned, dtype=np.uint8).reshape(levels.shape)
     if camera.blur > 0:
         blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(camera.blur * size / 96.0))
         image = np.asarray(blurred)
     x, y = camera.texture % 300, camera.texture // 300 % 300
     noise = _grain(max(640, size + 300))[y : y + size, x : x + size]
-    noisy = np.float32(camera.noise) * (noise[..., :1] if camera.grey else noise)
-    return np.asarray(np.clip(noisy + image + np.float32(0.5), 0.0, 255.0), dtype=np.uint8)
+    noisy = np.float32(camera.noise) * (noise[..., :1] if camera.grey else noise) + np.float32(0.5) + image
+    np.maximum(noisy, 0.0, out=noisy)
+    np.minimum(noisy, 255.0, out=noisy)
+    return noisy.astype(np.uint8)
 
 
 def draw(factors: Factors, size: int = 96) -> tuple[NDArray[np.uint8], Array]:

@@ -15,8 +15,13 @@ def _rgb(values: Array) -> Rgb:
     return r, g, b
 
 
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Uniform: what rng.uniform would draw, in a third of its time."""
+    return low + (high - low) * rng.random()
+
+
 def _bell(rng: np.random.Generator, spread: float, limit: float) -> float:
-    return min(max(rng.normal(0.0, spread), -limit), limit)
+    return min(max(spread * rng.standard_normal(), -limit), limit)
 
 
 def _pick(rng: np.random.Generator, weights: dict[str, float]) -> str:
@@ -41,29 +46,29 @@ def _shape(rng: np.random.Generator) -> Shape:
     identity = np.clip(rng.normal(0.0, 1.25, len(IDENTITY)), -2.5, 2.5)
     value = dict.fromkeys(EXPRESSION, 0.0)
     value["mouth_open"] = float(rng.beta(1.2, 2.2)) if rng.random() < 0.45 else 0.08 * float(rng.random())
-    value["smile"] = float(rng.uniform(0.3, 1.3)) if rng.random() < 0.55 else float(rng.uniform(-0.25, 0.25))
-    value["pucker"] = float(rng.uniform(0.3, 1.0)) if rng.random() < 0.06 else 0.0
+    value["smile"] = _between(rng, 0.3, 1.3) if rng.random() < 0.55 else _between(rng, -0.25, 0.25)
+    value["pucker"] = _between(rng, 0.3, 1.0) if rng.random() < 0.06 else 0.0
     value["smirk"], value["jaw_side"] = _bell(rng, 0.35, 1.0), _bell(rng, 0.3, 1.0)
     value["upper_lip"] = float(rng.beta(1.0, 3.0)) * (1.0 if value["smile"] > 0.2 else 0.4)
     value["brow_raise"], value["brow_knit"] = _bell(rng, 0.6, 1.2), 0.9 * float(rng.beta(1.0, 5.0))
-    value["eye_close"] = 0.97 if rng.random() < 0.03 else float(rng.uniform(-0.35, 0.35))
+    value["eye_close"] = 0.97 if rng.random() < 0.03 else _between(rng, -0.35, 0.35)
     return Shape(identity, np.array([value[name] for name in EXPRESSION]))
 
 
 def _pose(rng: np.random.Generator) -> Pose:
     return Pose(
         yaw=_bell(rng, 15.0, 42.0), pitch=_bell(rng, 7.5, 20.0) + 2.0, roll=_bell(rng, 6.0, 25.0),
-        fill=float(rng.uniform(0.42, 0.58)), shift=(float(rng.uniform(-1, 1)), float(rng.uniform(-1, 1))),
-        distance=float(np.exp(rng.uniform(np.log(480.0), np.log(2000.0)))),
+        fill=_between(rng, 0.42, 0.58), shift=(_between(rng, -1, 1), _between(rng, -1, 1)),
+        distance=float(np.exp(_between(rng, np.log(480.0), np.log(2000.0)))),
     )  # fmt: skip
 
 
 def _light(rng: np.random.Generator) -> Light:
     warmth = rng.normal(0.0, 0.06)
-    key = np.array([1.0 + warmth, 1.0, 1.0 - warmth]) * rng.uniform(0.42, 0.85)
+    key = np.array([1.0 + warmth, 1.0, 1.0 - warmth]) * _between(rng, 0.42, 0.85)
     cast = rng.normal(0.0, 0.05)
-    ambient = np.array([1.0 - cast, 1.0, 1.0 + cast]) * rng.uniform(0.34, 0.55)
-    azimuth, elevation = float(rng.uniform(-75, 75)), float(rng.uniform(5, 65))
+    ambient = np.array([1.0 - cast, 1.0, 1.0 + cast]) * _between(rng, 0.34, 0.55)
+    azimuth, elevation = _between(rng, -75, 75), _between(rng, 5, 65)
     return Light(azimuth, elevation, _rgb(key), _rgb(ambient), float(rng.beta(1.6, 3)))
 
 
@@ -83,29 +88,29 @@ def _skin(rng: np.random.Generator) -> Skin:
     low = int(depth)
     tone = _TONES[low] + (depth - low) * (_TONES[low + 1] - _TONES[low]) + rng.normal(0.0, 0.015, 3)
     natural = tone * np.array([0.92, 0.62, 0.62]) + np.array([0.02, 0.0, 0.0])
-    paint = np.array([0.72, 0.12, 0.2]) * rng.uniform(0.6, 1.1)
-    lips = natural + (paint - natural) * (float(rng.uniform(0.3, 0.9)) if rng.random() < 0.22 else 0.05)
+    paint = np.array([0.72, 0.12, 0.2]) * _between(rng, 0.6, 1.1)
+    lips = natural + (paint - natural) * (_between(rng, 0.3, 0.9) if rng.random() < 0.22 else 0.05)
     blush, mottle, age = float(rng.beta(1.5, 2.5)), float(rng.beta(1.2, 3)), float(rng.beta(1, 1.8))
     return Skin(_rgb(tone), _rgb(lips), blush, mottle, age, _seed(rng))
 
 
 def _eyes(rng: np.random.Generator) -> Eyes:
-    iris = _row(rng, _IRISES, (0.5, 0.78, 0.88, 0.95, 1.0)) * rng.uniform(0.8, 1.2)
+    iris = _row(rng, _IRISES, (0.5, 0.78, 0.88, 0.95, 1.0)) * _between(rng, 0.8, 1.2)
     gaze = (_bell(rng, 11.0, 24.0), _bell(rng, 5.0, 10.0))
-    return Eyes(_rgb(iris), gaze, float(rng.uniform(0.36, 0.55)), float(rng.beta(1, 2.5)))
+    return Eyes(_rgb(iris), gaze, _between(rng, 0.36, 0.55), float(rng.beta(1, 2.5)))
 
 
 def _hair(rng: np.random.Generator) -> Hair:
     style = _pick(rng, {"bald": 7, "short": 42, "receding": 9, "bob": 18, "long": 24})
-    colour = _row(rng, _HAIRS, (0.24, 0.46, 0.66, 0.79, 0.9, 0.94, 1.0)) * rng.uniform(0.8, 1.25)
+    colour = _row(rng, _HAIRS, (0.24, 0.46, 0.66, 0.79, 0.9, 0.94, 1.0)) * _between(rng, 0.8, 1.25)
     bearded = style in ("bald", "short", "receding") and rng.random() < 0.42
-    beard = float(rng.uniform(0.15, 1.0)) if bearded else 0.0
-    moustache = float(rng.uniform(0.3, 1.0)) if bearded and rng.random() < 0.75 else 0.0
-    fringe = float(rng.uniform(8.0, 36.0)) if style in ("short", "bob", "long") and rng.random() < 0.38 else 0.0
+    beard = _between(rng, 0.15, 1.0) if bearded else 0.0
+    moustache = _between(rng, 0.3, 1.0) if bearded and rng.random() < 0.75 else 0.0
+    fringe = _between(rng, 8.0, 36.0) if style in ("short", "bob", "long") and rng.random() < 0.38 else 0.0
     return Hair(
-        style, _rgb(colour + rng.normal(0.0, 0.01, 3)), float(rng.uniform(4.0, 20.0)),
-        float(rng.uniform(-78.0, -62.0)), fringe, _bell(rng, 0.5, 1.0), float(rng.beta(1, 2)),
-        beard, moustache, float(rng.uniform(0.35, 1.0)), _seed(rng),
+        style, _rgb(colour + rng.normal(0.0, 0.01, 3)), _between(rng, 4.0, 20.0),
+        _between(rng, -78.0, -62.0), fringe, _bell(rng, 0.5, 1.0), float(rng.beta(1, 2)),
+        beard, moustache, _between(rng, 0.35, 1.0), _seed(rng),
     )  # fmt: skip
 
 
@@ -113,14 +118,14 @@ def _props(rng: np.random.Generator) -> Props:
     glasses = _pick(rng, {"none": 76, "thin": 10, "thick": 10, "dark": 4})
     hat = _pick(rng, {"none": 87, "beanie": 6, "cap": 7})
     occluder = _pick(rng, {"none": 86, "hand": 6, "microphone": 5, "blob": 3})
-    frame = rng.uniform(0.03, 0.35) * np.array([1.0, 0.9, 0.8])
-    fabric = rng.uniform(0.06, 0.7) + rng.uniform(-0.16, 0.16, 3)
-    place = (float(rng.uniform(-1, 1)), float(rng.uniform(0, 1)))
+    frame = _between(rng, 0.03, 0.35) * np.array([1.0, 0.9, 0.8])
+    fabric = _between(rng, 0.06, 0.7) + rng.uniform(-0.16, 0.16, 3)
+    place = (_between(rng, -1, 1), _between(rng, 0, 1))
     return Props(glasses, _rgb(frame), hat, _rgb(np.maximum(fabric, 0.03)), occluder, place, _seed(rng))
 
 
 def _muted(rng: np.random.Generator) -> Rgb:
-    grey = rng.uniform(0.08, 0.92)
+    grey = _between(rng, 0.08, 0.92)
     return _rgb(grey + rng.normal(0.0, 0.12, 3) * (1.0 - abs(grey - 0.5)))
 
 
@@ -131,9 +136,9 @@ def _scene(rng: np.random.Generator) -> Scene:
 
 def _camera(rng: np.random.Generator) -> Camera:
     tint = _rgb(1.0 + rng.normal(0.0, 0.035, 3))
-    blur = float(rng.uniform(0.35, 0.8)) if rng.random() < 0.2 else 0.0
+    blur = _between(rng, 0.35, 0.8) if rng.random() < 0.2 else 0.0
     return Camera(
-        blur, float(rng.beta(1.0, 3.0)) * 4.0, float(rng.uniform(0.85, 1.2)), float(np.exp(rng.normal(0.0, 0.14))),
+        blur, float(rng.beta(1.0, 3.0)) * 4.0, _between(rng, 0.85, 1.2), float(np.exp(rng.normal(0.0, 0.14))),
         tint, bool(rng.random() < 0.08), _seed(rng),
     )  # fmt: skip
 

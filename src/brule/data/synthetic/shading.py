@@ -72,27 +72,29 @@ def along(normal: Single, toward: Single) -> Single:
 
 def irradiance(normal: Single, light: Light) -> Single:
     """Light (3, …) on surfaces with unit normals (3, …): key with soft terminator, and a brighter sky than ground."""
-    facing = along(normal, direction(light))
-    sky = np.float32(0.82) - np.float32(0.18) * normal[1]
-    colours = zip(WRAP, light.key, light.ambient, strict=True)
-    parts = [np.maximum((facing + w) * np.float32(k / (1 + w)), 0) + sky * np.float32(a) for w, k, a in colours]
-    return np.stack(parts).astype(np.float32, copy=False)
+    column = (3,) + (1,) * (normal.ndim - 1)
+    key = (np.array(light.key, np.float32) / (1 + WRAP)).reshape(column)
+    lit: Single = along(normal, direction(light)) + WRAP.reshape(column)
+    lit *= key
+    np.maximum(lit, 0, out=lit)
+    lit += (np.float32(0.82) - np.float32(0.18) * normal[1]) * np.array(light.ambient, np.float32).reshape(column)
+    return lit
 
 
-def _weights(light: Light, skin: Skin, yaw: float) -> tuple[Single, Single, Single]:
-    """What each of SHADES darkens, reddens and glosses."""
+def _weights(light: Light, skin: Skin, yaw: float) -> Single:
+    """(3, 12): what each of SHADES darkens, reddens and glosses."""
     steep, side = light.elevation / 65.0, float(np.sin(np.deg2rad(light.azimuth - yaw)))
     dark = [0.24 + 0.24 * steep, 0.2 + 0.26 * steep, 0.12 + 0.26 * steep, 0.4 * max(side, 0.0), 0.4 * max(-side, 0.0)]
     dark += [0.18 * skin.age, 0.22 * skin.age, 0.55, 0.45, 0.0, 0.0, 0.0]
     red = [0.0] * 9 + [0.5 * skin.blush, 0.5, 0.0]
     shine = [0.0] * 11 + [0.2 * light.gloss]
-    return np.array(dark, np.float32), np.array(red, np.float32), np.array(shine, np.float32)
+    return np.array([dark, red, shine], np.float32)
 
 
 def complexion(normal: Single, light: Light, skin: Skin, yaw: float, columns: slice) -> tuple[Single, Single]:
     """Skin as it is lit, and the light itself, both (3, R, C'), for those columns' camera-frame normals."""
     masks = _relief((columns.start, columns.stop))
-    dark, red, shine = (weights @ masks for weights in _weights(light, skin, yaw))
+    dark, red, shine = _weights(light, skin, yaw) @ masks
     half = direction(light) + np.array([0.0, 0.0, 1.0], dtype=np.float32)
     gloss = np.maximum(along(normal, half / np.linalg.norm(half)), 0.0)
     for _ in range(4):
