@@ -54,7 +54,7 @@ def write_pts(path: Path | str, points: npt.ArrayLike) -> None:
 
 def format_pts(points: npt.ArrayLike) -> str:
     """The text of an iBUG `.pts` for (K, 2) pixels counted from 0."""
-    rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in np.asarray(points, dtype=np.float64)]
+    rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in np.asarray(points, dtype=np.float64).tolist()]
     return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}", ""])
 
 
