@@ -2,16 +2,18 @@
 
 from pathlib import Path
 
-from brule import config
-from brule.data.sources import fetch
-from brule.entry import main
-
 
 def download() -> None:
+    # Imported here: the renderer's workers import this script, and start sooner without what they do not need.
+    from brule import config
+    from brule.data.sources import fetch
+
     parameters = config.read("params.yaml")
     counts = fetch(parameters.data, parameters.seed, Path("data/raw"))
     print("data/raw:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 if __name__ == "__main__":
+    from brule.entry import main
+
     main(download)

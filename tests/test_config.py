@@ -92,10 +92,11 @@ def test_the_fingerprint_follows_parameters_and_inputs(tmp_path: Path):
     first, second = tmp_path / "a.npy", tmp_path / "b.npy"
     first.write_bytes(b"1")
     second.write_bytes(b"2")
-    loss = config.Loss()
-    base = config.fingerprint([loss], [first, second])
-    assert base == config.fingerprint([config.Loss()], [first, second])
+    raw = minimal()
+    base = config.fingerprint(config.parse(raw), ["loss"], [first, second])
+    assert base == config.fingerprint(config.parse(raw), ["loss"], [first, second])
+    assert base == config.fingerprint(config.parse(raw | {"seed": 9}), ["loss"], [first, second])
     assert len(base) == 16
-    assert base != config.fingerprint([config.Loss(c7=2e5)], [first, second])
+    assert base != config.fingerprint(config.parse(raw | {"loss": {"c7": 2e5}}), ["loss"], [first, second])
     second.write_bytes(b"3")
-    assert base != config.fingerprint([loss], [first, second])
+    assert base != config.fingerprint(config.parse(raw), ["loss"], [first, second])

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -352,7 +352,7 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
             yield from _keys(field.annotation, f"{key}.")
 
 
-def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+def flatten(section: BaseModel) -> dict[str, Any]:
     """{'loss.c7': 1e5, …}: every parameter under its dotted name, as DVC and MLflow show it."""
     flat: dict[str, Any] = {}
 
@@ -363,15 +363,14 @@ def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
         else:
             flat[key] = value
 
-    visit(section.model_dump(mode="json", by_alias=True), prefix)
+    visit(section.model_dump(mode="json", by_alias=True), "")
     return flat
 
 
-def fingerprint(sections: Iterable[BaseModel], files: Iterable[Path], seed: int = 0) -> str:
-    """16 hexadecimal digits that change whenever a parameter of the stage or a byte of its inputs does."""
-    digest = hashlib.sha256(str(seed).encode())
-    for section in sections:
-        digest.update(json.dumps(section.model_dump(mode="json", by_alias=True), sort_keys=True).encode())
+def fingerprint(config: Config, sections: Collection[str], files: Iterable[Path]) -> str:
+    """16 hexadecimal digits that change whenever a parameter of these sections or a byte of these files does."""
+    chosen = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
+    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
     for path in files:
         digest.update(path.name.encode())
         with path.open("rb") as stream:

@@ -25,6 +25,8 @@ from brule.method.training import Inputs, Row, Training
 FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 MODELS, RESULTS = Path("models"), Path("results")
 SAMPLES = RESULTS / "samples"
+SECTIONS = ("seed", "model", "warp", "loss", "train")
+"""The parameters that a resumed run must share with the one it continues."""
 
 
 def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
@@ -64,37 +66,40 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
 def train(config: Config) -> None:
     """Run or resume the training that params.yaml describes; write the models, the history and the pictures."""
     inputs, paths = read_inputs(config)
-    device = machine.device(config.train.device)
-    mark = fingerprint([config.model, config.loss, config.train, *config.warp.values()], paths, config.seed)
+    mark = fingerprint(config, SECTIONS, paths)
     checkpoint = Checkpoint(mark)
-    state = checkpoint.load()
-    training = Training(config, inputs, device)
-    carry: dict[str, Any] = (
-        state["carry"] if state else {"run_id": None, "seconds": 0.0, "threads": config.train.threads}
-    )
-    if device.type == "cpu":
-        if not carry["threads"]:
-            probe = to_tensor(inputs.gan.images[: config.train.batch_size], device)
-            carry["threads"] = machine.quickest_threads(training.networks.E, probe)
-        torch.set_num_threads(carry["threads"])
-    shutil.rmtree(SAMPLES, ignore_errors=True)
-    if state:
-        training.restore(state)
-        if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
-            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES)
-        print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
+    training = Training(config, inputs, machine.device(config.train.device))
+    carry = _begin(training, checkpoint)
     with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
+        if carry["run_id"] is None:
+            _describe(run, config, inputs, fingerprint(config, (), paths))
         carry["run_id"] = run.id
-        if not state:
-            _describe(run, config, inputs, paths)
         with Display(training.schedule.iterations, training.iteration) as display:
-            observer = _World(run, display, carry, checkpoint.folder / SAMPLES.name)
-            training.run(checkpoint, observer, carry)
-        observer.tick()
+            world = _World(run, display, carry, checkpoint.folder / SAMPLES.name)
+            training.run(checkpoint, world, carry)
+        world.tick()
         summary = _outputs(training, carry, mark)
         run.metrics({f"final/{k}": v for k, v in summary["validation"].items()}, training.iteration)
     print(_verdict(summary))
     checkpoint.delete()
+
+
+def _begin(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Restore the checkpoint where there is one; what the run carries along beside its state."""
+    shutil.rmtree(SAMPLES, ignore_errors=True)
+    carry: dict[str, Any] = {"run_id": None, "seconds": 0.0, "threads": training.config.train.threads}
+    if state := checkpoint.load():
+        training.restore(state)
+        carry = state["carry"]
+        if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
+            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES)
+        print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
+    if training.device.type == "cpu":
+        if not carry["threads"]:
+            probe = to_tensor(training.inputs.gan.images[: training.config.train.batch_size], training.device)
+            carry["threads"] = machine.quickest_threads(training.networks.E, probe)
+        torch.set_num_threads(carry["threads"])  # the same after a kill: sums in another order are other sums
+    return carry
 
 
 class _World:
@@ -132,14 +137,14 @@ class _World:
         self.run.image(path, key="samples", step=done)
 
 
-def _describe(run: tracking.Run, config: Config, inputs: Inputs, paths: list[Path]) -> None:
+def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) -> None:
     run.params(flatten(config))
     counts = {
         "train": len(inputs.encoder.images),
         "gan": len(inputs.gan.images),
         "validation": len(inputs.validation.images),
     }
-    run.dataset(name=config.data.source, digest=fingerprint([], paths), counts=counts)
+    run.dataset(name=config.data.source, digest=digest, counts=counts)
 
 
 def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, Any]:

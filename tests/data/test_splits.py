@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from brule.data.layouts import Split
-from brule.data.sources import Record
+from brule.data.records import Record
 from brule.data.splits import assign, photo_groups
 from brule.errors import BruleError
 

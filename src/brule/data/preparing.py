@@ -18,8 +18,8 @@ from brule.data.faces import read_manifest
 from brule.data.landmarks import Points, read_pts, read_shapes
 from brule.data.layouts import Split
 from brule.data.progress import track
+from brule.data.records import Record
 from brule.data.schemes import Scheme
-from brule.data.sources import Record
 from brule.data.splits import assign, photo_groups
 from brule.errors import BruleError
 

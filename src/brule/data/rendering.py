@@ -9,15 +9,18 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from brule.config import Synthetic
 from brule.data.landmarks import format_pts
 from brule.data.layouts import Found, Split
 from brule.data.progress import track
 from brule.data.synthetic import render
 from brule.errors import BruleError
+
+if TYPE_CHECKING:
+    from brule.config import Synthetic  # the workers, who import this file, do without pydantic
 
 FIRST: dict[Split, int] = {"train": 0, "validation": 10**8, "test": 2 * 10**8}
 """Each split has its own range of indices: another number of training faces leaves the test faces as they are."""
@@ -30,7 +33,7 @@ Task = tuple[int, int, int, str]
 """seed, index, size in pixels, file without suffix"""
 
 
-def draw(parameters: Synthetic, seed: int, folder: Path) -> list[Found]:
+def draw(parameters: "Synthetic", seed: int, folder: Path) -> list[Found]:
     """Render every split into `folder`/split/00000.jpg + .pts; the list of what was drawn."""
     counts: dict[Split, int] = {
         "train": parameters.train,

@@ -12,10 +12,10 @@ from typing import Any
 from brule import config, files
 from brule.data import fetch as fetching
 from brule.data.archives import is_archive, unpacked
-from brule.data.crop import Square
 from brule.data.landmarks import read_shapes
 from brule.data.layouts import Found, scan_300w, scan_celeba, scan_folder
 from brule.data.progress import track
+from brule.data.records import Record
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError
 
@@ -53,21 +53,6 @@ SOURCES: dict[str, Source] = {
     ),
 }
 SYNTHETIC_LICENCE = "MIT (rendered by brule)"
-
-
-@dataclass(frozen=True)
-class Record:
-    """An image of data/raw, with paths relative to it."""
-
-    image: str
-    points: str | None
-    group: str
-    split: str | None
-    """train, validation, test; None: to be chosen by `prepare`."""
-    extra: bool
-    """Only an image for training: its landmarks frame the crop, and are never passed on."""
-    crop: Square | None
-    """The square to cut where no landmarks frame it."""
 
 
 def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from brule.data.fetch import digest
 from brule.data.layouts import Split
-from brule.data.sources import Record
+from brule.data.records import Record
 from brule.errors import BruleError
 
 HELD_OUT: tuple[Split, ...] = ("test", "validation")
