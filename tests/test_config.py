@@ -100,3 +100,15 @@ def test_the_fingerprint_follows_parameters_and_inputs(tmp_path: Path):
     assert base != config.fingerprint(config.parse(raw | {"loss": {"c7": 2e5}}), ["loss"], [first, second])
     second.write_bytes(b"3")
     assert base != config.fingerprint(config.parse(raw), ["loss"], [first, second])
+
+
+def test_the_order_of_the_stages_is_part_of_the_fingerprint():
+    stages = {"a": {"iterations": 10}, "b": {"iterations": 10}}
+    turned = dict(reversed(stages.items()))
+    one, other = (config.parse(minimal(train={"stages": order})) for order in (stages, turned))
+    assert config.fingerprint(one, ["train"], []) != config.fingerprint(other, ["train"], [])
+
+
+def test_a_run_without_iterations_is_refused():
+    with pytest.raises(BruleError, match="no iterations at all"):
+        config.parse(minimal(train={"stages": {"a": {"iterations": 0}}}))

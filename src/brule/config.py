@@ -152,7 +152,7 @@ class Style(Section):
 class Model(Section):
     """The five networks."""
 
-    map_size: Literal[16, 32, 64, 128] = 32
+    map_size: Literal[8, 16, 32, 64, 128, 256] = 32
     condition: Literal["sparse", "raw"] = "sparse"
     """What G and D see of L: L_sp rendered with peak 1, or L itself (for the ablation)."""
     condition_sigma: Rate = 1.5
@@ -268,6 +268,12 @@ class Train(Section):
     sample_every: Positive = 400
     save_every: Positive = 100
 
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        if not any(stage.iterations for stage in self.stages.values()):
+            raise ValueError("train.stages has no iterations at all; give at least one stage some")
+        return self
+
 
 class Evaluate(Section):
     """What `evaluate` draws."""
@@ -368,9 +374,10 @@ def flatten(section: BaseModel) -> dict[str, Any]:
 
 
 def fingerprint(config: Config, sections: Collection[str], files: Iterable[Path]) -> str:
-    """16 hexadecimal digits that change whenever a parameter of these sections or a byte of these files does."""
+    """16 hexadecimal digits that change whenever a parameter of these sections, the order of the stages or a byte of
+    these files does."""
     chosen = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
-    digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(chosen).encode())
     for path in files:
         digest.update(path.name.encode())
         with path.open("rb") as stream:

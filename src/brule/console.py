@@ -65,6 +65,6 @@ class Display:
         )
         self.console.print(
             f"{row['iteration']:>6}/{self.total} {row['stage']:<6} {error}"
-            f"spread {row['monitors/spread']:.2f}  residual {row['monitors/residual']:.3f}",
+            f"spread {row['monitors/spread']:.2f}  nearest {row['monitors/nearest']:.3f}",
             highlight=False,
         )

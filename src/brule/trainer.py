@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -52,7 +53,7 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
         gan=gan,
         validation=data.load(folder, "validation", labels=True),
         scheme=scheme,
-        X_b=np.load(barycenter),
+        X_b=_barycenter(barycenter),
         shapes=data.load_shapes(folder),
     )
     for name, faces in (("train", train), ("validation", inputs.validation)):
@@ -63,15 +64,23 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
     return inputs, paths
 
 
+def _barycenter(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        X_b: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        raise BruleError(f"{path}: is missing or damaged; run the barycenter stage again") from None
+    return X_b
+
+
 def train(config: Config) -> None:
     """Run or resume the training that params.yaml describes; write the models, the history and the pictures."""
     inputs, paths = read_inputs(config)
-    mark = fingerprint(config, SECTIONS, paths)
+    mark = fingerprint(config, SECTIONS, [*paths, *_code()])
     checkpoint = Checkpoint(mark)
     training = Training(config, inputs, machine.device(config.train.device))
     carry = _begin(training, checkpoint)
     with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
-        if carry["run_id"] is None:
+        if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
         carry["run_id"] = run.id
         with Display(training.schedule.iterations, training.iteration) as display:
@@ -84,6 +93,12 @@ def train(config: Config) -> None:
     checkpoint.delete()
 
 
+def _code() -> list[Path]:
+    """The modules that compute: a state saved by other code is not continued."""
+    package = Path(__file__).parent
+    return sorted(path for wing in ("maths", "networks", "method") for path in (package / wing).glob("*.py"))
+
+
 def _begin(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
     """Restore the checkpoint where there is one; what the run carries along beside its state."""
     shutil.rmtree(SAMPLES, ignore_errors=True)
@@ -92,7 +107,7 @@ def _begin(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
         training.restore(state)
         carry = state["carry"]
         if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
-            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES)
+            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES, ignore=shutil.ignore_patterns(".*"))
         print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     if training.device.type == "cpu":
         if not carry["threads"]:
@@ -150,6 +165,8 @@ def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) ->
 def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, Any]:
     """Write models/, results/history.csv and results/train.json."""
     config, n, best = training.config, training.networks, training.best
+    if not best.encoder:
+        raise BruleError("training: the encoder never gave a finite answer; lower the learning rates in train.stages")
     training.networks.E_ema.module.load_state_dict(best.encoder)
     detector.save(
         MODELS / "detector.safetensors",
@@ -166,14 +183,13 @@ def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, 
     weights.save(MODELS / "gan.safetensors", tensors, {"model": config.model.model_dump_json()})
     files.write_text(RESULTS / "history.csv", pd.DataFrame(training.history).to_csv(index=False))
     numbers = {name: value for name, value in best.row.items() if isinstance(value, float)}
-    images = training.iteration * config.train.batch_size
     summary = {
         "best_iteration": best.iteration,
         "validation": {name.split("/")[1]: value for name, value in numbers.items()},
-        "alarms": training.alarms,
+        "alarms": best.alarms,
         "mlflow_run_id": carry["run_id"],
         "seconds": round(carry["seconds"], 1),
-        "images_per_second": round(images / carry["seconds"], 1),
+        "images_per_second": round(training.images / carry["seconds"], 1),
         "threads": torch.get_num_threads(),
         "fingerprint": mark,
         "history_rows": len(training.history),

@@ -48,6 +48,7 @@ def test_algorithm_1_trains_the_gan_and_freezes_the_encoder(only) -> None:
     assert moved == {"E": False, "G": True, "D": True, "S": True, "So": True, "E_ema": False, "G_ema": True}
     assert losses == {
         "gan/discriminator", "gan/mismatch", "gan/R1", "gan/generator", "gan/L_rec", "gan/H_fake", "gan/L_style",
+        "gan/skipped",
     }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from brule import config, trainer
+from brule.data.schemes import Scheme
 from brule.errors import BruleError
 from brule.method.checkpoint import Checkpoint
 from brule.method.training import Training
@@ -142,6 +143,32 @@ def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: p
         t.iteration = iteration
         t._validate(t.schedule.at(0), observer)
     assert (t.best.iteration, t.best.score, t.best.healthy) == (2, 9.0, True)
+
+
+def test_an_encoder_that_answers_nan_is_never_the_best(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([({"validation/w1": 9.0}, ["collapsed"]), ({}, ["the encoder answers NaN"])])
+    monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
+    inputs, _ = trainer.read_inputs(tiny())
+    t = Training(tiny(), inputs, torch.device("cpu"))
+    observer = type("Silent", (), {"row": lambda self, row: None})()
+    for iteration in (1, 2):
+        t.iteration = iteration
+        t._validate(t.schedule.at(0), observer)
+    assert (t.best.iteration, t.best.alarms) == (1, ["collapsed"])
+
+
+def test_three_landmarks_train(project: Path, tiny: Tiny) -> None:
+    faces = project / "data/faces"
+    for path in [*faces.glob("*/landmarks.npy"), faces / "shapes.npy"]:
+        np.save(path, np.load(path)[:, :3])
+    np.save(project / "data/barycenter.npy", np.load(project / "data/barycenter.npy")[:3])
+    manifest = json.loads((faces / "manifest.json").read_text())
+    manifest["scheme"] = Scheme.plain(["a", "b", "c"]).to_json()
+    (faces / "manifest.json").write_text(json.dumps(manifest))
+    trainer.train(tiny())
+    assert load_file(project / "models/detector.safetensors")["barycenter"].shape == (3, 2)
 
 
 def test_a_damaged_resume_state_is_named(project: Path) -> None:

@@ -45,7 +45,8 @@ def gan_iteration(
             parts |= _restoration(n, I, gI, I_F, gX, gL, z_style, g, s)
             weights = {"gan/L_rec": c.c1, "gan/H_fake": c.c2 / heatmaps.PAPER_UNIT, "gan/L_style": c.c3}
             total = total + sum((weight * parts[name] for name, weight in weights.items()), total.new_zeros(()))
-        step(total, [o.G, o.S] if restore else [o.G])
+        skipped = 1.0 - step(total, [o.G, o.S] if restore else [o.G])
+        parts["gan/skipped"] = parts["gan/skipped"] + skipped
     n.G_ema.update_parameters(n.G)
     return {name: part.detach() for name, part in parts.items()}
 
@@ -76,7 +77,7 @@ def _discriminator_step(
         image = gI.detach().requires_grad_()
         parts["gan/R1"] = losses.gradient_penalty(n.D(image, gL), image)
         total = total + s.loss.lambda_ * parts["gan/R1"]
-    step(total, [o.D])
+    parts["gan/skipped"] = 1.0 - step(total, [o.D])
     return parts
 
 

@@ -66,6 +66,7 @@ class Best:
     iteration: int = 0
     healthy: bool = False
     row: Row = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
     encoder: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
@@ -94,9 +95,9 @@ class Training:
         self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
         self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
         self.iteration = 0
+        self.images = 0  # seen by either algorithm
         self.history: list[Row] = []
         self.best = Best()
-        self.alarms: list[str] = []
         self.healthy = metrics.monitors(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -127,12 +128,14 @@ class Training:
         if moment.gan:
             random = generator(self.config.seed, self.iteration, "gan", self.device)
             batch = self.gan_batches.at(self.iteration)
+            self.images += len(batch.I)
             self._add(gan_iteration(n, o, batch, s, moment.gan_turn, random))
         if moment.encoder:
             for group in o.E.param_groups:
                 group["lr"] = moment.encoder_rate
             random = generator(self.config.seed, self.iteration, "encoder", self.device)
             batch = self.encoder_batches.at(self.iteration)
+            self.images += len(batch.I)
             self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
 
     def _add(self, parts: dict[str, torch.Tensor]) -> None:
@@ -148,15 +151,17 @@ class Training:
 
     def _validate(self, moment: Moment, observer: Observer) -> None:
         pair = self.inputs.scheme.normaliser
-        row, self.alarms = validate(
+        row, alarms = validate(
             self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device
         )
         self._record({"stage": moment.name, **row}, observer)
-        score, healthy = row.get("validation/w1", -float(self.iteration)), not self.alarms
+        if not row:  # the encoder answers NaN: nothing that could ship
+            return
+        score, healthy = row.get("validation/w1", -float(self.iteration)), not alarms
         # health first, then the score; without landmarks the latest wins
         if (not healthy, score) < (not self.best.healthy, self.best.score):
             weights = {k: v.detach().cpu().clone() for k, v in self.networks.E_ema.module.state_dict().items()}
-            self.best = Best(score, self.iteration, healthy, dict(row), weights)
+            self.best = Best(score, self.iteration, healthy, dict(row), alarms, weights)
 
     def _record(self, row: Row, observer: Observer) -> None:
         row = {"iteration": self.iteration, **row}
@@ -174,9 +179,9 @@ class Training:
             "modules": {name: module.state_dict() for name, module in self._modules().items()},
             "calibration": self.calibration.mean,
             "iteration": self.iteration,
+            "images": self.images,
             "history": self.history,
             "best": vars(self.best),
-            "alarms": self.alarms,
             "sums": self._sums,
             "counts": self._counts,
         }
@@ -187,7 +192,8 @@ class Training:
             module.load_state_dict(state["modules"][name])
         mean = state["calibration"]
         self.calibration.mean = None if mean is None else mean.to(self.device)
-        self.iteration, self.history, self.alarms = state["iteration"], state["history"], state["alarms"]
+        self.iteration, self.images = state["iteration"], state["images"]
+        self.history = state["history"]
         self.best = Best(**state["best"])
         self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self._counts = state["counts"]
