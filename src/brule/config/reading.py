@@ -1,0 +1,127 @@
+"""params.yaml → the whole of the parameters, checked; and what names a run: flat names, the fingerprint."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from brule.config.faces import Barycenter, Data, Family, Model, Prepare
+from brule.config.section import Positive, Section
+from brule.config.training import Loss, Train
+from brule.errors import BruleError
+
+
+class Evaluate(Section):
+    """What `evaluate` draws."""
+
+    batch_size: Positive = 64
+    overlays: Positive = 8
+
+
+class Tracking(Section):
+    """MLflow."""
+
+    experiment: str = "brule"
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: Data = Data()
+    prepare: Prepare = Prepare()
+    barycenter: Barycenter = Barycenter()
+    model: Model = Model()
+    warp: dict[str, Family]
+    loss: Loss = Loss()
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.prepare.image_size % self.model.map_size or self.model.map_size > self.prepare.image_size:
+            raise ValueError(
+                f"model.map_size {self.model.map_size} must divide prepare.image_size {self.prepare.image_size}"
+            )
+        named = {"train.gan_warp": self.train.gan_warp}
+        named |= {f"train.stages.{name}.warp": stage.warp for name, stage in self.train.stages.items()}
+        for key, family in named.items():
+            if family not in self.warp:
+                raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")
+        return self
+
+
+def read(path: Path | str) -> Config:
+    """Read and check a parameter file (YAML 1.2: `1e5` is a number). Raises BruleError naming file, key and mend."""
+    try:
+        raw = YAML(typ="safe").load(Path(path))
+    except FileNotFoundError:
+        raise BruleError(f"{path} does not exist; run this from the project's root") from None
+    except YAMLError as error:
+        raise BruleError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(raw, str(path))
+
+
+def parse(raw: object, origin: str = "parameters") -> Config:
+    """Check a nested mapping of parameters. Raises BruleError naming the first wrong key."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise BruleError(f"{origin}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, list(_keys(Config)), n=1, cutoff=0.6)
+        return f"{key} is not a parameter" + (
+            f"; did you mean {close[0]}?" if close else "; see params.yaml for those there are"
+        )
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] == "missing":
+        return f"{key} is missing; params.yaml as committed shows its default"
+    return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in section.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        yield key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{key}.")
+
+
+def flatten(section: BaseModel) -> dict[str, Any]:
+    """{'loss.c7': 1e5, …}: every parameter under its dotted name, as DVC and MLflow show it."""
+    flat: dict[str, Any] = {}
+
+    def visit(value: Any, key: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                visit(inner, f"{key}.{name}" if key else str(name))
+        else:
+            flat[key] = value
+
+    visit(section.model_dump(mode="json", by_alias=True), "")
+    return flat
+
+
+def fingerprint(config: Config, sections: Collection[str], files: Iterable[Path]) -> str:
+    """16 hexadecimal digits that change whenever a parameter of these sections, the order of the stages or a byte of
+    these files does."""
+    chosen = {key: value for key, value in flatten(config).items() if key.partition(".")[0] in sections}
+    digest = hashlib.sha256(json.dumps(chosen).encode())
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
