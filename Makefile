@@ -5,10 +5,10 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline test smoke
+.PHONY: help pipeline test smoke table1
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 pipeline: $(INSTALLED) ## data, barycenter, training, evaluation; ends with the result table
 	$(VENV)/bin/dvc repro
@@ -22,6 +22,10 @@ test: $(INSTALLED) ## lint, types and tests
 
 smoke: $(INSTALLED) ## the whole pipeline in miniature, twice, in a clean clone of the last commit
 	scripts/smoke.sh
+
+table1: $(INSTALLED) ## the results table, in hours: LOCATION=/path/to/300w CELEBA=/path/to/img_align_celeba FLAGS=--list
+	$(VENV)/bin/python pipelines/table.py table1 $(if $(LOCATION),-S 'data.location=$(LOCATION)') \
+	  $(if $(CELEBA),-S 'data.extra.location=$(CELEBA)') $(FLAGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 from torch import nn
 
-from brule import card
+from brule import card, generation
 from brule.data.schemes import Scheme
 from brule.detector import Detector
 from brule.scoring import UNMEASURED
@@ -34,6 +34,7 @@ def report(test: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "monitors": {},
         "alarms": [],
         "images_per_second": 812.0,
+        "samples": {"nme": 6.625, "nme_floor": 26.5, "drift": 5.5, "diversity": 0.75, "shapes": 202},
     } | changes
 
 
@@ -91,6 +92,15 @@ def test_it_says_what_training_was_allowed_to_see() -> None:
     extra = {"extra": {"source": "celeba", "use": "join", "licence": "research only"}}
     both = card.write(detector(), report(SCORES), MANIFEST | extra, TRAINED)
     assert "Images of `celeba`, without landmarks, came beside" in both and "research only" in both
+
+
+def test_the_images_of_the_gan_have_their_scores_where_there_is_one() -> None:
+    text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
+    assert "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 |" in text and "202 shapes of validation images" in text
+    blind = card.write(detector(), report(SCORES, validation=UNMEASURED), MANIFEST, TRAINED)
+    assert "202 of the unpaired shapes" in blind
+    without = card.write(detector(), report(SCORES, samples=generation.UNMEASURED), MANIFEST, TRAINED)
+    assert "GAN" not in without and "G(shape" not in without
 
 
 def test_an_alarm_is_on_the_card() -> None:

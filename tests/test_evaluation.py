@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from brule import detector, evaluation, scoring, tracking
+from brule import detector, evaluation, gan, generation, scoring, tracking
 from brule.config import Config, parse
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
+from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
+from brule.networks.style import NoiseToStyle
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth", "chin"), None, (0, 1), ((0, 1), (2, 3), (3, 4)))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.5], [0.5, 0.7], [0.5, 0.9]], np.float32)
@@ -94,6 +96,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         architecture=sizes,
         training={"mode": "unsupervised"},
     )
+    write_gan(tmp_path)
     (tmp_path / "results").mkdir()
     (tmp_path / "results/train.json").write_text(json.dumps({"mlflow_run_id": "abc", "best_iteration": 40}))
     history = pd.DataFrame(
@@ -101,6 +104,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     history.to_csv(tmp_path / "results/history.csv", index=False)
     return tmp_path
+
+
+def write_gan(project: Path, landmarks: int = 5, iterations: int = 40) -> None:
+    model = {
+        "map_size": 16,
+        "condition_sigma": 1.5,
+        "generator": {"width": 4, "max_width": 8},
+        "style": {"size": 8, "latent": 8, "depth": 2},
+    }
+    networks = {"generator": Generator(landmarks, 64, 16, 8, 4, 8), "noise_to_style": NoiseToStyle(8, 8, 2)}
+    facts: dict[str, Any] = {"landmarks": landmarks, "image_size": 64, "model": model, "iterations": iterations}
+    gan.save(project / "models/gan.safetensors", networks, **facts)
 
 
 def test_every_file_is_written_and_told(project: Path, config: Config, run: Recorder) -> None:
@@ -123,13 +138,15 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
     assert {"spread", "equivariance", "entropy", "agreement"} <= saved["monitors"].keys()
     assert saved["images_per_second"] > 0
     assert any(alarm.startswith("nearest is") for alarm in saved["alarms"]), "an untrained detector has collapsed"
-    for name in ("ced", "overlays", "history"):
+    for name in ("ced", "overlays", "history", "samples"):
         with Image.open(project / f"results/figures/{name}.png") as picture:
             assert min(picture.size) > 100
     table = pd.read_csv(project / "results/ced.csv")
     assert list(table) == ["threshold", "detector", "floor", "oracle_affine", "oracle_similarity"]
     assert table["floor"].is_monotonic_increasing and table["floor"].iloc[-1] == 1
     assert "does not beat the floor" in (project / "models/README.md").read_text()
+    assert saved["samples"]["shapes"] == 6 and saved["samples"]["diversity"] > 0
+    assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
     assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
     assert (
         run.seen["test/nme"] == report["test"]["nme"]
@@ -144,6 +161,19 @@ def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorde
     assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
 
 
+def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config, run: Recorder) -> None:
+    write_gan(project, iterations=0)
+    report = evaluation.evaluate(config)
+    assert report["samples"] == generation.UNMEASURED and not (project / "results/figures/samples.png").exists()
+    assert "samples/nme" not in run.seen and "GAN" not in shown(report)
+
+
+def test_a_gan_of_other_landmarks_is_refused(project: Path, config: Config, run: Recorder) -> None:
+    write_gan(project, landmarks=4)
+    with pytest.raises(BruleError, match=r"gan\.safetensors: it draws 4 landmarks at 64 px.*answers 5.*dvc repro"):
+        evaluation.evaluate(config)
+
+
 def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder) -> None:
     for split in ("test", "validation"):
         path = project / f"data/faces/{split}/landmarks.npy"
@@ -151,6 +181,7 @@ def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder
     report = evaluation.evaluate(config)
     saved = json.loads((project / "results/metrics.json").read_text())
     assert saved["test"]["nme"] is None and saved["validation"]["images"] == 0 and saved["monitors"]
+    assert saved["samples"]["shapes"] == 12, "the unpaired shapes stand in"
     assert pd.read_csv(project / "results/ced.csv")["detector"].isna().all()
     assert all((project / f"results/figures/{name}.png").is_file() for name in ("ced", "overlays", "history"))
     assert "no landmarks to measure against" in (project / "models/README.md").read_text()
@@ -165,6 +196,7 @@ def test_a_project_without_held_out_images(project: Path, config: Config, run: R
             np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[:0])
         pd.read_csv(folder / "index.csv").head(0).to_csv(folder / "index.csv", index=False)
     report = evaluation.evaluate(config)
+    assert report["samples"]["nme"] is not None and report["samples"]["diversity"] is None
     assert report["monitors"] == {} and report["images_per_second"] is None and report["test"]["nme"] is None
     assert shown(report)
 
@@ -180,6 +212,7 @@ def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config
     text = shown(report)
     for number in (report["test"]["nme"], report["validation"]["w1"], report["test"]["floor_nme"]):
         assert f"{number:.2f}" in text
+    assert f"{report['samples']['nme_floor']:.2f}" in text and f"{report['samples']['diversity']:.2f}" in text
     assert "results/figures" in text and "has learned nothing" in text
 
 
@@ -188,6 +221,8 @@ def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config
     [
         ("models/detector.safetensors", None, r"detector\.safetensors: there is no such file"),
         ("models/detector.safetensors", b"junk", "not a whole safetensors file"),
+        ("models/gan.safetensors", None, r"gan\.safetensors: there is no such file"),
+        ("models/gan.safetensors", b"junk", "not a whole safetensors file"),
         ("results/train.json", None, r"results/train\.json: is missing"),
         ("results/train.json", b"{", r"results/train\.json: is damaged"),
         ("data/barycenter.npy", None, r"data/barycenter\.npy: is missing"),
@@ -211,3 +246,17 @@ def test_a_barycenter_of_other_landmarks_is_refused(project: Path, config: Confi
     np.save(project / "data/barycenter.npy", SHAPE[:3])
     with pytest.raises(BruleError, match=r"shape \(3, 2\).*answers 5 landmarks"):
         evaluation.evaluate(config)
+
+
+def test_a_run_that_collapsed_is_told_beside_the_monitors_of_its_healthy_checkpoint(
+    project: Path, config: Config, run: Recorder
+) -> None:
+    sentence = "the run collapsed: spread fired at iteration 60 and stands at the end"
+    told = {"mlflow_run_id": "abc", "best_iteration": 40, "collapsed": {"iteration": 60, "sentence": sentence}}
+    (project / "results/train.json").write_text(json.dumps(told))
+    report = evaluation.evaluate(config)
+    assert report["alarms"][0] == sentence
+    assert sentence in (project / "models/README.md").read_text()
+    console = Console(record=True, width=100)
+    evaluation.show(report, console)
+    assert sentence in " ".join(console.export_text().split())

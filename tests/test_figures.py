@@ -68,7 +68,7 @@ def test_a_grid_has_its_rows_at_whole_multiples(tmp_path: Path, size: int) -> No
     rows = {name: rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8) for name in ("image", "restored", "style 1")}
     points = rng.uniform(0.2, 0.8, (3, 68, 2))
     path = tmp_path / "samples" / "000400.png"
-    figures.sample_grid(rows, points, path, scheme=IBUG68)
+    figures.sample_grid(rows, points, path, scheme=IBUG68, marked=2)
     canvas = Canvas(rows, max(128, size))
     found = picture(path)
     assert found.shape == (canvas.height, canvas.width, 3)
@@ -76,6 +76,10 @@ def test_a_grid_has_its_rows_at_whole_multiples(tmp_path: Path, size: int) -> No
     shown = found[y : y + canvas.cell, x : x + canvas.cell]
     original = np.asarray(Image.fromarray(rows["style 1"][1]).resize((canvas.cell,) * 2, Image.Resampling.LANCZOS))
     assert np.abs(shown - original).mean() < 1, "pixels of a row without landmarks are the image's own"
+    for row, name in enumerate(("image", "restored")):
+        x, y = map(int, canvas.corner(row, 1))
+        plain = np.asarray(Image.fromarray(rows[name][1]).resize((canvas.cell,) * 2, Image.Resampling.LANCZOS))
+        assert np.abs(found[y : y + canvas.cell, x : x + canvas.cell] - plain).mean() > 2, f"{name} has landmarks"
 
 
 def test_the_same_numbers_give_the_same_bytes_and_the_style_stays_inside(tmp_path: Path) -> None:
@@ -124,3 +128,16 @@ def test_history_survives_what_training_writes(tmp_path: Path) -> None:
         name: int((np.abs(picture(tmp_path / f"{name}.png") - red).max(-1) < 30).sum()) for name in ("full", "blind")
     }
     assert lines["full"] > 100 and lines["blind"] == 0, "the floor is drawn where it is known"
+
+
+def test_history_marks_the_validations_with_an_alarm(tmp_path: Path) -> None:
+    """The same error with and without an alarm at the end: the pictures differ, by red pixels at the foot alone."""
+    table = pd.DataFrame({"iteration": [100, 200, 300], "stage": "warm", "validation/nme": [20.0, 15.0, 18.0]})
+    seen = {}
+    for name, alarms in {"healthy": [0.0, 0.0, 0.0], "collapsed": [0.0, 0.0, 2.0]}.items():
+        path = tmp_path / f"{name}.csv"
+        table.assign(**{"monitors/alarms": alarms, "alarms": ["spread is 0.4"] * 3}).to_csv(path, index=False)
+        figures.history(path, tmp_path / f"{name}.png", floor=17.0)
+        seen[name] = picture(tmp_path / f"{name}.png")
+    red = {name: (np.abs(image - 255 * np.array(to_rgb(style.WARNING))).max(-1) < 40) for name, image in seen.items()}
+    assert red["collapsed"].sum() > red["healthy"].sum() + 10

@@ -53,7 +53,7 @@ def test_a_stage_is_one_script_described_and_run_on_the_code_beside_it(stage: st
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_needs_is_there_or_made_before(stage: str) -> None:
     made = {path for other in upstream(stage) for path in outputs(other)}
-    assert not [dep for dep in STAGES[stage]["deps"] if dep not in made and not (ROOT / dep).is_file()]
+    assert not [dep for dep in STAGES[stage]["deps"] if dep not in made and not (ROOT / dep).exists()]
 
 
 def test_no_output_lies_in_another() -> None:
@@ -163,3 +163,14 @@ def test_the_scripts_of_the_workflows_can_be_run(path: str) -> None:
 def test_the_workflows_call_what_also_runs_here(workflow: str, script: str) -> None:
     jobs = YAML(typ="safe").load(ROOT / ".github" / "workflows" / f"{workflow}.yml")["jobs"]
     assert any(script in step.get("run", "") for job in jobs.values() for step in job["steps"])
+
+
+def test_the_collapse_experiment_takes_away_what_prevents_a_collapse() -> None:
+    wanted = experiments.merge(experiments.workspace(ROOT), experiments.load(ROOT / "experiments", "collapse"))
+    settings = config.parse(wanted)
+    stages = [stage for stage in settings.train.stages.values() if stage.iterations]
+    assert not settings.train.calibrate
+    assert settings.loss.c5 == 0
+    assert [stage.target for stage in stages] == ["barycenter", "teacher"]
+    assert sum(stage.iterations for stage in stages) <= 600
+    assert settings.train.validate_every <= 50, "a healthy validation must lie before the collapse"

@@ -14,6 +14,8 @@ Facts = Mapping[str, Any]
 _ROWS = {"": "**detector**", "floor_": "floor: the barycenter everywhere"}
 _ROWS |= {"oracle_similarity_": "oracle: the best similarity of it for each face"}
 _ROWS |= {"oracle_affine_": "oracle: the best affine map of it for each face"}
+SAMPLES = {"nme": "NME, %", "nme_floor": "floor, %", "drift": "drift, %", "diversity": "diversity"}
+"""Scores of the GAN's images → heads of their table."""
 _SAW = {
     "unsupervised": "Images without landmarks, and landmark shapes that belong to no image. "
     "No training image was seen with its own landmarks.",
@@ -43,6 +45,7 @@ def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) ->
         _scores(report),
         _parts(report["test"]),
         _speed(report),
+        _generated(report),
         "## What training saw",
         _saw(mode, manifest, report),
         "## Use",
@@ -114,6 +117,26 @@ def _speed(report: Facts) -> str:
     alarms = report["alarms"]
     pace = "" if rate is None else f"{rate:.0f} images a second where it was measured. "
     return pace + ("No monitor of collapse fires." if not alarms else f"Monitors of collapse: {'; '.join(alarms)}.")
+
+
+def samples(scores: Facts) -> list[str]:
+    """The scores of the GAN's images, in the order of SAMPLES."""
+    return [_number(scores[name]) for name in SAMPLES]
+
+
+def _generated(report: Facts) -> str:
+    """The GAN's images in a table and in words; nothing where no GAN was trained."""
+    scores = report["samples"]
+    if not scores["shapes"]:
+        return ""
+    shapes = "shapes of validation images" if report["validation"]["images"] else "of the unpaired shapes"
+    return (
+        _table(["images by the GAN", *SAMPLES.values()], [["G(shape, z)", *samples(scores)]])
+        + f"\n\nOver {scores['shapes']} {shapes}, two random styles z each. NME: the landmarks that this detector, "
+        "which learned together with G, finds on G(shape, z), against the shape. Floor: against the shape of another "
+        "image, as if G ignored what it is asked for. Drift: how far landmarks move from one z to the other. "
+        "Diversity: the L1 distance of two images of one shape over that of two real images."
+    )
 
 
 def _saw(mode: str, manifest: Facts, report: Facts) -> str:

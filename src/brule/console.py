@@ -14,6 +14,7 @@ SHOWN = {
     "gan/generator": "G",
     "gan/discriminator": "D",
 }
+WATCHED = {"monitors/spread": "spread {:.2f}", "monitors/nearest": "nearest {:.3f}", "monitors/alarms": "alarms {:.0f}"}
 
 
 class Rate(ProgressColumn):
@@ -58,13 +59,18 @@ class Display:
 
     def note(self, row: dict[str, float | int | str]) -> None:
         """One line for a validation row."""
-        if not any(name.startswith("monitors/") for name in row):
+        if "monitors/alarms" not in row:
             return
         error = (
             f"NME {row['validation/nme']:6.2f} %  W₁ {row['validation/w1']:6.2f} %  " if "validation/nme" in row else ""
         )
         self.console.print(
             f"{row['iteration']:>6}/{self.total} {row['stage']:<6} {error}"
-            f"spread {row['monitors/spread']:.2f}  nearest {row['monitors/nearest']:.3f}",
+            + "  ".join(text.format(row[name]) for name, text in WATCHED.items() if name in row),
             highlight=False,
+            soft_wrap=True,
         )
+
+    def alarm(self, sentence: str) -> None:
+        """A monitor of collapse has just fired."""
+        self.console.print(f"  collapse alarm: {sentence}", style="yellow", highlight=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,15 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from brule import weights
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.files import atomic
 from brule.maths import heatmaps
 from brule.networks.hourglass import LandmarkEncoder
 
-FORMAT = 1
-_MEND = "give the path of a detector that brule trained, models/detector.safetensors"
+KIND = weights.Kind("detector", "brule", 1, "models/detector.safetensors")
 _LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096, "stacks": 16, "width": 4096, "depth": 12}
 
 
@@ -36,26 +32,22 @@ class Detector:
     scheme: Scheme
     image_size: int
     map_size: int
+    architecture: Mapping[str, int] = field(default_factory=dict)
+    """The encoder's stacks, width and depth."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """What the training wrote about itself."""
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
         """Read a detector. Raises BruleError naming the file where it is missing, foreign, damaged or too new."""
-        header, tensors = _read(Path(path))
+        header, tensors = weights.load(path, KIND)
         scheme, sizes = _header(header, path)
-        barycenter = tensors.pop("barycenter", torch.empty(0)).float()
-        with torch.device("meta"):  # costs no memory, so that a header that lies about its sizes costs none either
+        with torch.device("meta"):
             encoder = LandmarkEncoder(**sizes)
-        weights = {name.removeprefix("encoder."): tensor.float() for name, tensor in tensors.items()}
-        try:
-            encoder.load_state_dict(weights, assign=True)
-        except RuntimeError:
-            raise BruleError(f"{path}: its weights are not those its header describes; {_MEND}") from None
-        finite = all(bool(torch.isfinite(tensor).all()) for tensor in (barycenter, *weights.values()))
-        if not finite or tuple(barycenter.shape) != (sizes["landmarks"], 2):
-            raise BruleError(f"{path}: its weights are damaged; {_MEND}")
-        encoder = encoder.to(device).eval().requires_grad_(False)
+        encoder = weights.fill(encoder, tensors, "encoder", path, KIND).to(device)
+        barycenter = tensors.get("barycenter", torch.empty(0)).float()
+        if not torch.isfinite(barycenter).all() or tuple(barycenter.shape) != (sizes["landmarks"], 2):
+            raise BruleError(f"{path}: its weights are damaged; {KIND.mend}")
         training = header.get("training")
         return cls(
             encoder,
@@ -63,6 +55,7 @@ class Detector:
             scheme,
             sizes["image_size"],
             sizes["map_size"],
+            {name: sizes[name] for name in ("stacks", "width", "depth")},
             training if isinstance(training, dict) else {},
         )
 
@@ -111,11 +104,9 @@ def save(
     encoder: the LandmarkEncoder that ships; barycenter (K, 2) crop units; architecture: its `stacks`, `width` and
     `depth`; training: anything that JSON holds.
     """
-    weights = encoder.state_dict().items()
-    tensors = {f"encoder.{name}": value.detach().float().cpu().contiguous() for name, value in weights}
-    tensors["barycenter"] = torch.tensor(np.asarray(barycenter), dtype=torch.float32).contiguous()
+    tensors = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    tensors["barycenter"] = torch.tensor(np.asarray(barycenter))
     header = {
-        "format": FORMAT,
         "landmarks": len(scheme.names),
         "image_size": image_size,
         "map_size": map_size,
@@ -123,38 +114,16 @@ def save(
         "scheme": scheme.to_json(),
         "training": dict(training or {}),
     }
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, {"brule": json.dumps(header, sort_keys=True)})
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The header under "brule" and the tensors."""
-    if not path.is_file():
-        raise BruleError(f"{path}: there is no such file; train a detector first (`dvc repro`), or {_MEND}")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            header = json.loads((stream.metadata() or {})["brule"])
-            if not isinstance(header, dict):
-                raise KeyError("brule")
-            return header, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
-    except SafetensorError:
-        raise BruleError(f"{path}: not a whole safetensors file; {_MEND}") from None
-    except (KeyError, ValueError):
-        raise BruleError(f"{path}: a safetensors file, but not a brule detector; {_MEND}") from None
+    weights.save(path, KIND, header, tensors)
 
 
 def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[str, int]]:
     """Scheme and constructor arguments, each within bounds."""
-    if header.get("format") != FORMAT:
-        written = header.get("format")
-        raise BruleError(f"{path}: its format is {written}, this brule reads {FORMAT}; use the brule it came with")
     try:
         scheme = Scheme.from_json(header["scheme"])
-        flat = {**header, **header["encoder"]}
-        sizes = {name: flat[name] for name in _LARGEST}
-        bounded = all(type(value) is int and 0 < value <= _LARGEST[name] for name, value in sizes.items())
-        if not bounded or sizes["image_size"] % sizes["map_size"] or sizes["landmarks"] != len(scheme.names):
+        sizes = weights.sizes({**header, **header["encoder"]}, _LARGEST)
+        if sizes["image_size"] % sizes["map_size"] or sizes["landmarks"] != len(scheme.names):
             raise ValueError
     except (BruleError, KeyError, TypeError, ValueError):
-        raise BruleError(f"{path}: its header is damaged; {_MEND}") from None
+        raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
     return scheme, sizes

@@ -12,11 +12,12 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from brule import card, figures, files, machine, tracking
+from brule import card, figures, files, generation, machine, tracking
 from brule.config import Config, flatten
 from brule.data import faces
 from brule.detector import Detector
 from brule.errors import BruleError
+from brule.gan import Gan
 from brule.maths import metrics
 from brule.scoring import Floats, Split, look, measure, speed
 
@@ -40,28 +41,45 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
     trained = faces.read_manifest(RESULTS / "train.json", "run the train stage again")
-    manifest = faces.load_manifest(FACES)
-    X_b, batch = _barycenter(detector), config.evaluate.batch_size
-    healthy = metrics.monitors(faces.load_shapes(FACES), X_b, detector.scheme.normaliser)
+    manifest, unpaired = faces.load_manifest(FACES), faces.load_shapes(FACES)
+    X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size
+    healthy = metrics.monitors(unpaired, X_b, detector.scheme.normaliser)
     with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
         run.params(flatten(config))
         splits = {name: measure(detector, faces.load(FACES, name, True), X_b, batch) for name in ("test", "validation")}
         seen = splits["test" if len(splits["test"].images) else "validation"]
         report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
         report["monitors"] = look(detector, seen.images, X_b, batch)
-        report["alarms"] = metrics.alarms(report["monitors"], healthy)
+        report["alarms"] = _ended(trained) + metrics.alarms(report["monitors"], healthy)
         report["images_per_second"] = speed(detector, seen.images, batch)
+        shapes = generation.held_out(splits["validation"].truth, unpaired)
+        report["samples"] = generation.measure(gan, detector, shapes, splits["validation"].images, batch)
         files.write_json(RESULTS / "metrics.json", _finite(report))
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
         draw(detector, splits, config.evaluate.overlays, healthy)
+        if gan.iterations:
+            rows, asked = generation.panel(gan, shapes, config.evaluate.overlays)
+            figures.sample_grid(rows, asked, FIGURES / "samples.png", detector.scheme, marked=2)
         files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
-        # Training has charts named validation/… and monitors/… of its own; these points do not belong on them.
-        named = {"test": report["test"], "evaluation": {k: v for k, v in report.items() if k != "test"}}
-        run.metrics(dict(numbers(named)), int(trained.get("best_iteration", 0)))
-        run.artifact(FIGURES, "figures")
-        for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md"):
-            run.artifact(path, "results")
+        _tell(run, report, int(trained.get("best_iteration", 0)))
     return report
+
+
+def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
+    """Pass the numbers and the files on to MLflow."""
+    # Training has charts named validation/… and monitors/… of its own; these points do not belong on them.
+    own = ("test", "samples")
+    named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
+    run.metrics(dict(numbers(named)), iteration)
+    run.artifact(FIGURES, "figures")
+    for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md"):
+        run.artifact(path, "results")
+
+
+def _ended(trained: Mapping[str, Any]) -> list[str]:
+    """How the training ended if it collapsed, which must be known even where the detector written is a healthy one."""
+    collapsed = trained.get("collapsed")
+    return [collapsed["sentence"]] if collapsed else []
 
 
 def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -105,6 +123,10 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         cells = [report[split].get(f"{prefix}{score}") for split in ("test", "validation") for score in ("nme", "w1")]
         table.add_row(label, *("–" if value is None else f"{value:.2f}" for value in cells))
     console.print(table)
+    if report["samples"]["shapes"]:
+        table = Table("images by the GAN", *card.SAMPLES.values())
+        table.add_row("G(shape, z)", *card.samples(report["samples"]))
+        console.print(table)
     for sentence in (card.verdict(report["test"]), *report["alarms"]):
         console.print(sentence, highlight=False, soft_wrap=True)
     places = f"pictures: {FIGURES}/ and {RESULTS}/samples/; the model card: {MODELS}/README.md"
@@ -116,6 +138,17 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _finite(inner) for name, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _gan(detector: Detector) -> Gan:
+    path = MODELS / "gan.safetensors"
+    gan = Gan.load(path, detector.device)
+    if (gan.landmarks, gan.image_size) != (len(detector.scheme.names), detector.image_size):
+        raise BruleError(
+            f"{path}: it draws {gan.landmarks} landmarks at {gan.image_size} px, the detector answers "
+            f"{len(detector.scheme.names)} at {detector.image_size} px; run `dvc repro` to train both together"
+        )
+    return gan
 
 
 def _barycenter(detector: Detector) -> Floats:

@@ -3,73 +3,31 @@
 import shutil
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 
-from brule import detector, figures, files, machine, tracking, weights
+from brule import detector, figures, files, gan, machine, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.console import Display
-from brule.data import faces as data
 from brule.errors import BruleError
+from brule.inputs import read_inputs
 from brule.method.batches import to_tensor
+from brule.method.best import Row
 from brule.method.checkpoint import Checkpoint
+from brule.method.collapse import Watch
 from brule.method.samples import samples
 from brule.method.schedule import Moment
-from brule.method.training import Inputs, Row, Training
+from brule.method.training import Inputs, Training
+from brule.stopping import Stop
+from brule.summary import summary, verdict
 
-FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 MODELS, RESULTS = Path("models"), Path("results")
 SAMPLES = RESULTS / "samples"
 SECTIONS = ("seed", "model", "warp", "loss", "train")
 """The parameters that a resumed run must share with the one it continues."""
-
-
-def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
-    """What the mode may see, and the files it was read from. An unsupervised run opens no training landmarks."""
-    train = data.load(folder, "train", labels=config.train.mode != "unsupervised")
-    scheme = data.load_scheme(folder)
-    paths = [folder / "manifest.json", folder / "shapes.npy", barycenter, folder / "train/images.npy"]
-    paths += [folder / f"validation/{name}" for name in ("images.npy", "landmarks.npy")]
-    encoder = gan = train
-    if train.landmarks is not None:
-        paths.append(folder / "train/landmarks.npy")
-        known = np.flatnonzero(train.index["labelled"])
-        encoder = replace(
-            train, images=train.images[known], landmarks=train.landmarks[known], index=train.index.iloc[known]
-        )
-        if len(encoder.images) == 0:
-            raise BruleError(
-                f"train.mode is {config.train.mode}, but no training image in {folder} has landmarks; use unsupervised"
-            )
-        gan = replace(encoder if config.train.mode == "supervised" else train, landmarks=None)
-    inputs = Inputs(
-        encoder=encoder,
-        gan=gan,
-        validation=data.load(folder, "validation", labels=True),
-        scheme=scheme,
-        X_b=_barycenter(barycenter),
-        shapes=data.load_shapes(folder),
-    )
-    for name, faces in (("train", train), ("validation", inputs.validation)):
-        if len(faces.images) == 0:
-            raise BruleError(
-                f"{folder}/{name} holds no images; bring more, or change prepare.{name if name != 'train' else 'limit'}"
-            )
-    return inputs, paths
-
-
-def _barycenter(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        X_b: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise BruleError(f"{path}: is missing or damaged; run the barycenter stage again") from None
-    return X_b
 
 
 def train(config: Config) -> None:
@@ -83,13 +41,19 @@ def train(config: Config) -> None:
         if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
         carry["run_id"] = run.id
-        with Display(training.schedule.iterations, training.iteration) as display:
-            world = _World(run, display, carry, checkpoint.folder / SAMPLES.name)
+        total = training.schedule.iterations
+        with Stop() as stop, Display(total, training.iteration) as display:
+            world = _World(run, display, carry, checkpoint.folder / SAMPLES.name, stop)
             training.run(checkpoint, world, carry)
+        if training.iteration < total:
+            print(f"stopped and saved at iteration {training.iteration} of {total}; dvc repro goes on", file=sys.stderr)
+            raise SystemExit(stop.exit_code)
         world.tick()
-        summary = _outputs(training, carry, mark)
-        run.metrics({f"final/{k}": v for k, v in summary["validation"].items()}, training.iteration)
-    print(_verdict(summary))
+        told = _outputs(training, carry, mark)
+        run.metrics({f"final/{k}": v for k, v in told["validation"].items()}, training.iteration)
+        if told["collapsed"]:
+            run.tags({"collapsed": told["collapsed"]["sentence"]})
+    print(verdict(told))
     checkpoint.delete()
 
 
@@ -120,8 +84,9 @@ def _begin(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
 class _World:
     """Passes what happens in training on to MLflow, the terminal and the pictures' folder."""
 
-    def __init__(self, run: tracking.Run, display: Display, carry: dict[str, Any], kept: Path) -> None:
-        self.run, self.display, self.carry, self.kept = run, display, carry, kept
+    def __init__(self, run: tracking.Run, display: Display, carry: dict[str, Any], kept: Path, stop: Stop) -> None:
+        self.run, self.display, self.carry, self.kept, self.stop = run, display, carry, kept, stop
+        self.watch = Watch()
         self.last = time.perf_counter()
 
     def tick(self) -> None:
@@ -138,6 +103,11 @@ class _World:
         numbers = {name: value for name, value in row.items() if isinstance(value, float)}
         self.run.metrics(numbers, int(row["iteration"]))
         self.display.note(row)
+        for sentence in self.watch.news(row):
+            self.display.alarm(sentence)
+
+    def stopping(self) -> bool:
+        return self.stop.signal is not None
 
     def saving(self) -> None:
         self.tick()
@@ -178,29 +148,15 @@ def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, 
         architecture=config.model.encoder.model_dump(),
         training={"mode": config.train.mode, "fingerprint": mark, "iteration": best.iteration},
     )
-    gan = {"generator": n.G_ema.module, "discriminator": n.D, "style": n.S, "noise_to_style": n.So}
-    tensors = {f"{name}.{key}": value for name, m in gan.items() for key, value in m.state_dict().items()}
-    weights.save(MODELS / "gan.safetensors", tensors, {"model": config.model.model_dump_json()})
+    gan.save(
+        MODELS / "gan.safetensors",
+        {"generator": n.G_ema.module, "discriminator": n.D, "style": n.S, "noise_to_style": n.So},
+        landmarks=len(training.inputs.X_b),
+        image_size=config.prepare.image_size,
+        model=config.model.model_dump(),
+        iterations=int(n.G_ema.n_averaged),
+    )
     files.write_text(RESULTS / "history.csv", pd.DataFrame(training.history).to_csv(index=False))
-    numbers = {name: value for name, value in best.row.items() if isinstance(value, float)}
-    summary = {
-        "best_iteration": best.iteration,
-        "validation": {name.split("/")[1]: value for name, value in numbers.items()},
-        "alarms": best.alarms,
-        "mlflow_run_id": carry["run_id"],
-        "seconds": round(carry["seconds"], 1),
-        "images_per_second": round(training.images / carry["seconds"], 1),
-        "threads": torch.get_num_threads(),
-        "fingerprint": mark,
-        "history_rows": len(training.history),
-    }
-    files.write_json(RESULTS / "train.json", summary)
-    return summary
-
-
-def _verdict(summary: dict[str, Any]) -> str:
-    if not summary["alarms"]:
-        return (
-            f"trained in {summary['seconds']:.0f} s; best at iteration {summary['best_iteration']}; no collapse alarm"
-        )
-    return "\n".join(f"collapse alarm: {sentence}" for sentence in summary["alarms"])
+    told = summary(training, carry, mark)
+    files.write_json(RESULTS / "train.json", told)
+    return told

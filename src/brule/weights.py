@@ -1,28 +1,87 @@
-"""Weights as safetensors: tensors and strings, never code. Written atomically, refused in one sentence when foreign."""
+"""Model files: safetensors with a header of JSON, tensors and words, never code. The one door to safetensors."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
-from torch import Tensor
+from torch import Tensor, nn
 
 from brule.errors import BruleError
 from brule.files import write_bytes
 
-
-def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Replace `path` by these tensors (on any device, any layout) with `metadata` in the header."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, serialise(plain, dict(metadata)))
+M = TypeVar("M", bound=nn.Module)
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors on the CPU, metadata). Raises BruleError where the file is missing or is not safetensors."""
+@dataclass(frozen=True)
+class Kind:
+    """What sort of model a file holds."""
+
+    name: str
+    """As sentences call it."""
+    key: str
+    """Where its header lies in the metadata: a file of another kind has none there."""
+    format: int
+    """Of the header; a file of another format is refused."""
+    place: str
+    """The file that training writes."""
+
+    @property
+    def mend(self) -> str:
+        return f"give the path of a {self.name} that brule trained, {self.place}"
+
+
+def save(path: Path | str, kind: Kind, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Replace `path` by these tensors (any device, any layout; float32 in the file) and the header, which JSON holds.
+
+    Atomic; the same numbers and words give the same bytes.
+    """
+    plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
+    words = json.dumps({"format": kind.format, **header}, sort_keys=True)
+    write_bytes(path, serialise(plain, {kind.key: words}))
+
+
+def load(path: Path | str, kind: Kind) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(header, tensors on the CPU). Raises BruleError: no such file, not whole, of another kind or another format."""
+    if not Path(path).is_file():
+        raise BruleError(f"{path}: there is no such file; train a model first (`dvc repro`), or {kind.mend}")
     try:
         with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata() or {}  # noqa: SIM118
-    except FileNotFoundError:
-        raise BruleError(f"{path} does not exist; train a model first (dvc repro), or give another path") from None
-    except (SafetensorError, OSError) as error:
-        raise BruleError(f"{path} is not a safetensors file ({error}); train it again or fetch it anew") from None
+            header = json.loads((stream.metadata() or {})[kind.key])
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a mapping)
+        written = header.get("format")
+    except SafetensorError:
+        raise BruleError(f"{path}: not a whole safetensors file; {kind.mend}") from None
+    except (AttributeError, KeyError, ValueError):
+        raise BruleError(f"{path}: a safetensors file, but not a brule {kind.name}; {kind.mend}") from None
+    if written != kind.format:
+        raise BruleError(f"{path}: its format is {written}, this brule reads {kind.format}; use the brule it came with")
+    return header, tensors
+
+
+def sizes(facts: Mapping[str, Any], largest: Mapping[str, int]) -> dict[str, int]:
+    """Those of the facts that `largest` names. Raises KeyError, ValueError unless each is an integer in 1 … largest."""
+    found = {name: facts[name] for name in largest}
+    if not all(type(value) is int and 0 < value <= largest[name] for name, value in found.items()):
+        raise ValueError(f"sizes out of bounds: {found}")
+    return found
+
+
+def fill(network: M, tensors: Mapping[str, Tensor], part: str, path: Path | str, kind: Kind) -> M:
+    """`network` with the tensors called `part.…`, ready to be used: evaluating, frozen.
+
+    Build it on torch's meta device: a header that lies about its sizes then costs no memory. Raises BruleError where
+    the tensors are not those of this network, or not finite.
+    """
+    own = {name.removeprefix(f"{part}."): t.float() for name, t in tensors.items() if name.startswith(f"{part}.")}
+    try:
+        network.load_state_dict(own, assign=True)
+    except RuntimeError:
+        raise BruleError(f"{path}: its weights are not those its header describes; {kind.mend}") from None
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in own.values()):
+        raise BruleError(f"{path}: its weights are damaged; {kind.mend}")
+    return network.eval().requires_grad_(False)

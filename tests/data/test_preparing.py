@@ -37,8 +37,8 @@ def prepared(raw: Path, options: Prepare = PREPARE, **arguments: Any) -> Path:
 def test_arrays_index_and_manifest_agree(raw: Path):
     folder = prepared(raw)
     manifest = faces.load_manifest(folder)
-    assert manifest["counts"] == {"train": 15, "validation": 2, "test": 3, "labelled": 16, "extra": 0, "shapes": 12}
-    assert manifest["image_size"] == 64
+    assert manifest["counts"] == {"train": 15, "validation": 2, "test": 3, "labelled": 12, "extra": 0, "shapes": 12}
+    assert (manifest["image_size"], manifest["labelled"], manifest["halves"]) == (64, None, False)
     seen = []
     for split in ("train", "validation", "test"):
         part = faces.load(folder, split, labels=True)

@@ -7,7 +7,7 @@ import pytest
 
 from brule.data.layouts import Split
 from brule.data.records import Record
-from brule.data.splits import assign, photo_groups
+from brule.data.splits import assign, halve, photo_groups
 from brule.errors import BruleError
 
 SHARES: dict[Split, float] = {"validation": 0.1, "test": 0.15}
@@ -82,3 +82,47 @@ def test_an_extra_image_of_a_held_out_photo_is_left_out():
     records = [record("a", split="train"), record("b", split="test"), record("x", "b", "train", extra=True)]
     records.append(record("y", split="train", extra=True))
     assert divided(records)[1:] == ["test", None, "train"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_that_are_kept_train_and_move_no_other_out_of_its_split(seed):
+    records = many(300)
+    groups = [each.group for each in records]
+    free = divided(records, seed)
+    # Of each split every fourth photo.
+    kept = {group for split in SHARES | {"train": 0} for group in sorted(set(members(groups, free, split)))[::4]}
+    bound = assign(records, groups, SHARES, seed, kept)
+    assert Counter(bound) == Counter(free)
+    for group, before, after in zip(groups, free, bound, strict=True):
+        if group in kept:
+            assert after == "train"
+        elif before != "train":
+            assert after == before
+
+
+def members(groups: list[str], splits: list[Split | None], split: str) -> list[str]:
+    return [group for group, each in zip(groups, splits, strict=True) if each == split]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_halves_are_nearly_equal_and_follow_the_seed(seed):
+    sizes = {f"g{i}": 1 + i % 4 for i in range(41)}
+    second = halve(sizes, (), seed)
+    assert second < set(sizes)
+    assert abs(2 * sum(sizes[group] for group in second) - sum(sizes.values())) <= 1
+    assert second == halve(dict(reversed(sizes.items())), (), seed)
+    assert second != halve(sizes, (), seed + 1)
+
+
+def test_the_first_half_holds_what_it_must():
+    sizes = dict.fromkeys("abcdefgh", 1)
+    assert len(halve(sizes, "abc", 0)) == 4
+    assert halve(sizes, "abc", 0).isdisjoint("abc")
+    assert halve(sizes, "abcdef", 0) == {"g", "h"}
+    assert halve({"a": 1, "b": 1}, (), 0) in ({"a"}, {"b"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_photo_of_many_faces_does_not_spoil_the_balance(seed):
+    sizes = dict.fromkeys("abcdefghijkl", 1) | {"crowd": 8}
+    assert sum(sizes[group] for group in halve(sizes, (), seed)) == 10

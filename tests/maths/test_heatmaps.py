@@ -48,6 +48,14 @@ def test_condition_is_the_same_gaussian_with_peak_one():
     assert torch.allclose(condition / condition.sum(), sparse, atol=1e-6)
 
 
+@pytest.mark.parametrize("render", [heatmaps.sparse, lambda X, size: heatmaps.condition(X, size, 1.0)])
+def test_rendering_gives_no_denormal_number_and_hides_no_nan(render):
+    maps = render(torch.tensor([[[0.1, 0.2], [0.5, 0.9], [float("nan"), 0.5]]]), 64)
+    shown = maps[0, :2]
+    assert (shown > 0).any() and shown[shown > 0].min() > torch.finfo(torch.float32).tiny
+    assert maps[0, 2].isnan().all()
+
+
 def test_rendering_is_differentiable():
     points = torch.tensor([[[0.31, 0.62]]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: heatmaps.sparse(x, 8), points)

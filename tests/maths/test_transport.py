@@ -178,3 +178,23 @@ def test_float32_under_autocast():
     for first, second in zip(calm, mixed, strict=True):
         assert second.dtype == torch.float32
         assert torch.equal(first, second)
+
+
+def _covariance(seed: int, size: int, rank: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    factor = torch.randn(size, rank, generator=random, dtype=torch.float64)
+    return factor @ factor.T
+
+
+def test_the_gaussian_map_is_pots_and_carries_one_covariance_onto_the_other():
+    source, target = _covariance(0, 5, 7), _covariance(1, 5, 7)
+    T = transport.gaussian(source, target)
+    theirs, _ = ot.gaussian.bures_wasserstein_mapping(np.zeros(5), np.zeros(5), source.numpy(), target.numpy())
+    np.testing.assert_allclose(T, theirs, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(T @ source @ T, target)
+    torch.testing.assert_close(transport.gaussian(source, 4 * source), 2 * torch.eye(5, dtype=torch.float64))
+
+
+def test_the_gaussian_map_of_a_flat_cloud_is_finite():
+    T = transport.gaussian(_covariance(0, 4, 2), torch.eye(4, dtype=torch.float64))
+    assert torch.isfinite(T).all() and torch.linalg.matrix_rank(T, tol=1e-6) == 2

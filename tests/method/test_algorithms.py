@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from brule import config, trainer
+from brule import config
+from brule.inputs import read_inputs
 from brule.method.training import Training
 
 Tiny = Callable[..., config.Config]
 
 
 def training(settings: config.Config) -> Training:
-    inputs, _ = trainer.read_inputs(settings)
+    inputs, _ = read_inputs(settings)
     return Training(settings, inputs, torch.device("cpu"))
 
 
@@ -93,7 +94,7 @@ def test_labels_bring_the_supervised_loss(only, mode: str) -> None:
 
 
 def test_an_unsupervised_run_has_no_landmarks_at_all(project: Path, tiny: Tiny) -> None:
-    inputs, paths = trainer.read_inputs(tiny())
+    inputs, paths = read_inputs(tiny())
     assert inputs.encoder.landmarks is None and inputs.gan.landmarks is None
     assert not any("train/landmarks" in str(path) for path in paths)
 

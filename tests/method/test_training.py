@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from brule import config, trainer
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
+from brule.gan import Gan
+from brule.inputs import read_inputs
 from brule.method.checkpoint import Checkpoint
 from brule.method.training import Training
 
@@ -129,6 +131,7 @@ def test_the_history_and_the_summary_tell_what_happened(project: Path, tiny: Tin
         history.set_index("iteration").loc[summary["best_iteration"], "validation/w1"].dropna().iloc[0]
     )
     assert list((project / "results/samples").glob("*.png"))
+    assert Gan.load(project / "models/gan.safetensors").iterations == 5, "those of Algorithm 1 alone"
 
 
 def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,7 @@ def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: p
         [({"validation/w1": 1.0}, ["collapsed"]), ({"validation/w1": 9.0}, []), ({"validation/w1": 5.0}, ["x"])]
     )
     monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
-    inputs, _ = trainer.read_inputs(tiny())
+    inputs, _ = read_inputs(tiny())
     t = Training(tiny(), inputs, torch.device("cpu"))
     observer = type("Silent", (), {"row": lambda self, row: None})()
     for iteration in (1, 2, 3):
@@ -150,7 +153,7 @@ def test_an_encoder_that_answers_nan_is_never_the_best(
 ) -> None:
     answers = iter([({"validation/w1": 9.0}, ["collapsed"]), ({}, ["the encoder answers NaN"])])
     monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
-    inputs, _ = trainer.read_inputs(tiny())
+    inputs, _ = read_inputs(tiny())
     t = Training(tiny(), inputs, torch.device("cpu"))
     observer = type("Silent", (), {"row": lambda self, row: None})()
     for iteration in (1, 2):
@@ -193,4 +196,79 @@ def test_labels_are_asked_for_where_there_are_none(project: Path, tiny: Tiny) ->
     index = project / "data/faces/train/index.csv"
     pd.read_csv(index).assign(labelled=0).to_csv(index, index=False)
     with pytest.raises(BruleError, match="no training image"):
-        trainer.read_inputs(tiny(train={"mode": "supervised"}))
+        read_inputs(tiny(train={"mode": "supervised"}))
+
+
+class Stubbed:
+    """In the place of `validate`: a validation with no alarm, then alarms at every further one."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, *_: object) -> tuple[dict[str, float], list[str]]:
+        self.calls += 1
+        alarms = ["spread is 0.4, below 0.7: the predicted shapes have shrunk; look at train.calibrate, loss.c5"]
+        return {"validation/w1": 9.0 - self.calls, "monitors/spread": 0.4}, alarms if self.calls > 1 else []
+
+
+def test_a_run_that_collapses_late_ships_the_healthy_checkpoint_and_says_what_happened(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("brule.method.training.validate", Stubbed())
+    trainer.train(tiny(train={"validate_every": 2}))
+    told = json.loads((project / "results/train.json").read_text())
+    assert told["best_iteration"] == 2
+    assert told["alarms"] == []
+    assert (told["collapsed"]["iteration"], told["collapsed"]["monitor"], told["collapsed"]["late"]) == (
+        4,
+        "spread",
+        True,
+    )
+    printed = capsys.readouterr()
+    assert (
+        "the run collapsed: spread fired at iteration 4 and stands at the end; look at train.calibrate" in printed.out
+    )
+    assert "healthy checkpoint of iteration 2" in printed.out
+    assert "no collapse alarm" not in printed.out
+    assert printed.err.count("collapse alarm: spread is 0.4") == 1, "only news are told while it runs"
+    history = outputs(project)[2].dropna(subset=["monitors/alarms"])
+    assert list(history["monitors/alarms"]) == [0, 1, 1, 1]
+    assert history["alarms"].iloc[-1].startswith("spread is 0.4")
+
+
+def test_a_run_that_was_never_healthy_is_written_and_named_so(
+    project: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer.train(tiny())  # eight iterations: real alarms
+    told = json.loads((project / "results/train.json").read_text())
+    assert told["alarms"]
+    assert not told["collapsed"]["late"]
+    assert (project / "models/detector.safetensors").exists()
+    assert "No checkpoint was healthy" in capsys.readouterr().out
+
+
+def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tiny(train={"save_every": 100})
+    trainer.train(settings)
+    whole = outputs(project)
+    step, steps = Training.step, []
+
+    def signalled(training: Training, moment: object) -> None:
+        step(training, moment)  # type: ignore[arg-type]
+        steps.append(moment)
+        if len(steps) == 5:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "step", signalled)
+    with pytest.raises(SystemExit) as stopped:
+        trainer.train(settings)
+    assert stopped.value.code == 143
+    assert "stopped and saved at iteration 5 of 8" in capsys.readouterr().err
+    trainer.train(settings)
+    assert len(steps) == 8, "the iterations before the stop are not computed again"
+    again = outputs(project)
+    assert_equal(whole[0], again[0])
+    assert_equal(whole[1], again[1])
+    pd.testing.assert_frame_equal(whole[2], again[2])

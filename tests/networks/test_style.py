@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from brule.networks.style import NoiseToStyle, StyleEncoder
+from brule.networks.style import TRUNCATION, NoiseToStyle, StyleEncoder
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,16 @@ def test_noise_becomes_styles_that_differ_and_ignore_its_length():
 def test_styles_start_with_unit_scale():
     assert 0.5 < NoiseToStyle(64, 64, 4)(torch.randn(64, 64)).square().mean().sqrt() < 2
     assert StyleEncoder(64, 64, 24)(torch.randn(16, 3, 64, 64)).square().mean().sqrt() < 2
+
+
+def test_styles_of_samples_are_the_same_ones_and_lie_closer_to_their_mean():
+    network = NoiseToStyle(16, 8, 4)
+    few, many = network.truncated(3), network.truncated(300)
+    torch.testing.assert_close(network.truncated(3), few, rtol=0, atol=0)
+    torch.testing.assert_close(many[:3], few)
+    plain = network(torch.randn(4000, 16))
+    torch.testing.assert_close(many.std(0).mean(), TRUNCATION * plain.std(0).mean(), rtol=0.1, atol=0)
+    torch.testing.assert_close(many.mean(0), plain.mean(0), rtol=0, atol=0.15)
 
 
 def test_style_tells_colours_apart_but_not_places():

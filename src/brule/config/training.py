@@ -66,6 +66,10 @@ class Stage(Section):
     """What R_g asks of L(gI): g·X_b (warm start), g·(EMA teacher's points), or g·X_L(I), the paper's."""
     project: bool = False
     """Replace the teacher's points by their best similarity of X_b."""
+    modes: Count = 0
+    """Leading modes of the shape set inside which the teacher's points are transported onto it (`train.calibrate`)."""
+    keep: Fraction = 1.0
+    """With modes: the share that stays of what lies outside them."""
     regularise: bool = True
     """R_b and H(L ‖ L_sp) of the un-warped image, beside R_g."""
     warp: str = "paper"
@@ -93,6 +97,8 @@ class Train(Section):
     """Iterations over which c8, c9, c10 rise from 0 once the GAN runs."""
     calibrate: bool = True
     """Shift the teacher's points so that their running mean over the data set is X_b."""
+    mirror: bool = False
+    """The teacher answers with the mean over an image and its mirror image, where the scheme says what swaps."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     generator_rate: Rate = 1e-3
     discriminator_rate: Rate = 1.5e-3

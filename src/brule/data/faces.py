@@ -55,7 +55,7 @@ def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
 
 
 def load_manifest(folder: Path | str) -> dict[str, Any]:
-    """What `prepare` noted: scheme, image_size, source, licence, counts."""
+    """What `prepare` noted: scheme, counts, image_size, labelled, halves, source, licence, extra."""
     return read_manifest(Path(folder) / "manifest.json", _AGAIN)
 
 

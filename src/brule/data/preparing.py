@@ -5,7 +5,6 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from brule import config, files
-from brule.data.crop import Pixels, Square, around, cut_file, to_units
+from brule.data.choosing import SPLITS, check, choose
+from brule.data.crop import Pixels, Square, cut_file
 from brule.data.faces import read_manifest
-from brule.data.landmarks import Points, read_pts, read_shapes
-from brule.data.layouts import Split
+from brule.data.framing import Face, frame, framed
+from brule.data.labelled import listed
+from brule.data.landmarks import Points, read_shapes
 from brule.data.progress import track
 from brule.data.records import Record
 from brule.data.schemes import Scheme
-from brule.data.splits import assign, photo_groups
 from brule.errors import BruleError
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _DOWNLOAD = "run the download stage again"
 BLOCK = 512
 """Images in flight: bounds the memory whatever the data set's size."""
-
-
-@dataclass(frozen=True)
-class Face:
-    """An image to be cut."""
-
-    record: Record
-    group: str
-    split: Split
-    square: Square | None
-    """None: the largest centred square."""
-    landmarks: Points | None
-    """(K, 2) in crop units; None where it is unlabelled, or extra."""
 
 
 def prepare(
@@ -47,14 +33,16 @@ def prepare(
 ) -> dict[str, int]:
     """Cut every image of `raw` into `destination`: per split images, landmarks and index; the shapes; a manifest.
 
-    The square comes from the landmark box; for an unlabelled image from its record's crop, or else it is the largest
-    one in the middle. `normaliser` replaces the scheme's own pair. All or nothing. Returns the counts. Raises
-    BruleError naming the file.
+    The square comes from the landmark box, whoever may see the landmarks; for an unlabelled image from its record's
+    crop, or else it is the largest one in the middle. `prepare.labelled` is counted from the working directory.
+    `normaliser` replaces the scheme's own pair. All or nothing. Returns the counts. Raises BruleError naming the file.
     """
     manifest = read_manifest(raw / "manifest.json", _DOWNLOAD)
-    faces = _framed(raw, _records(manifest, raw), prepare, seed)
+    records = _records(manifest, raw)
     instead = bool(manifest["extra"]) and manifest["extra"]["use"] == "instead"
-    kept, lenders = _chosen(faces, prepare.limit, seed, instead)
+    labelled = listed(Path(prepare.labelled), records) if prepare.labelled else set()
+    check(prepare, labelled, bool(manifest["shapes"]), instead)
+    kept, lenders = choose(framed(raw, records, prepare, seed, labelled), prepare, seed, instead, labelled)
     names, shapes = _shapes(raw, manifest, lenders, prepare)
     _check_counts(raw, kept, shapes.shape[1])
     scheme = _scheme(manifest, names, shapes.shape[1], normaliser)
@@ -64,10 +52,10 @@ def prepare(
         for split in SPLITS:
             part = [face for face in kept if face.split == split]
             _write(folder / split, raw, part, prepare.image_size, shapes.shape[1])
-        summary = {"scheme": scheme.to_json(), "image_size": prepare.image_size, "counts": counts}
-        files.write_json(
-            folder / "manifest.json", summary | {key: manifest[key] for key in ("source", "licence", "extra")}
-        )
+        summary = {"scheme": scheme.to_json(), "counts": counts}
+        summary |= prepare.model_dump(include={"image_size", "labelled", "halves"})
+        summary |= {key: manifest[key] for key in ("source", "licence", "extra")}
+        files.write_json(folder / "manifest.json", summary)
     return counts
 
 
@@ -81,49 +69,6 @@ def _records(manifest: dict[str, Any], raw: Path) -> list[Record]:
         raise BruleError(f"{raw / 'manifest.json'}: is damaged; {_DOWNLOAD}") from None
 
 
-def _framed(raw: Path, records: Sequence[Record], prepare: config.Prepare, seed: int) -> list[Face]:
-    """Split and square of every image that is used."""
-    groups = photo_groups(raw, records)
-    splits = assign(records, groups, {"validation": prepare.validation, "test": prepare.test}, seed)
-    faces = []
-    for record, group, split in zip(records, groups, splits, strict=True):
-        if split is None:
-            continue
-        square, units = record.crop, None
-        if record.points:
-            path = raw / record.points
-            points = read_pts(path)
-            square, units = _frame(points, prepare, path)
-        faces.append(Face(record, group, split, square, None if record.extra else units))
-    return faces
-
-
-def _frame(points: Points, prepare: config.Prepare, origin: object) -> tuple[Square, Points]:
-    try:
-        square = around(points, prepare.crop_fill, prepare.crop_lift)
-    except BruleError as error:
-        raise BruleError(f"{origin}: {error}") from None
-    return square, to_units(points, square)
-
-
-def _chosen(faces: Sequence[Face], limit: int | None, seed: int, instead: bool) -> tuple[list[Face], list[Face]]:
-    """The images kept, at most `limit` of a split; and as many training images of the source that lend their shapes.
-
-    They lend them also where extra images come in their place.
-    """
-    order = np.random.default_rng([seed, 2]).permutation(len(faces)) if limit else np.arange(len(faces))
-    kept: list[int] = []
-    for split in SPLITS:
-        members = [i for i in order if faces[i].split == split]
-        if split == "train" and instead:
-            members = [i for i in members if faces[i].record.extra]
-        kept += members[:limit]
-    if not any(faces[i].split == "train" for i in kept):
-        raise BruleError("prepare: no training image is left; give more images, or smaller validation and test shares")
-    lenders = [faces[i] for i in order if faces[i].split == "train" and faces[i].landmarks is not None]
-    return [faces[i] for i in sorted(kept)], lenders[:limit]
-
-
 def _shapes(
     raw: Path, manifest: dict[str, Any], lenders: Sequence[Face], prepare: config.Prepare
 ) -> tuple[list[str] | None, Points]:
@@ -131,7 +76,7 @@ def _shapes(
     if manifest["shapes"]:
         path = raw / manifest["shapes"]
         names, shapes = read_shapes(path)
-        return names, np.stack([_frame(shape, prepare, f"{path}: shape {i}")[1] for i, shape in enumerate(shapes)])
+        return names, np.stack([frame(shape, prepare, f"{path}: shape {i}")[1] for i, shape in enumerate(shapes)])
     if not lenders:
         raise BruleError(
             "data.shapes: is empty and no training image has landmarks; give a few shapes (.pts, CSV, JSON)"
@@ -203,6 +148,7 @@ def _cut(raw: Path, faces: Sequence[Face], size: int) -> Iterator[Pixels]:
 
 
 def _counts(faces: Sequence[Face]) -> dict[str, int]:
+    """`labelled`: the training images whose landmarks training may see."""
     counts = {split: sum(face.split == split for face in faces) for split in SPLITS}
-    labelled = sum(face.landmarks is not None for face in faces)
+    labelled = sum(face.landmarks is not None for face in faces if face.split == "train")
     return counts | {"labelled": labelled, "extra": sum(face.record.extra for face in faces)}

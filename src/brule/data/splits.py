@@ -1,7 +1,7 @@
 """Which image goes to which split: whole photo groups, by a seeded draw, where the source has no split of its own."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,17 +50,28 @@ def _twins(raw: Path, records: Sequence[Record]) -> Iterable[list[Record]]:
 
 
 def assign(
-    records: Sequence[Record], groups: Sequence[str], fractions: Mapping[Split, float], seed: int
+    records: Sequence[Record],
+    groups: Sequence[str],
+    fractions: Mapping[Split, float],
+    seed: int,
+    kept: Collection[str] = (),
 ) -> list[Split | None]:
     """Each record's split: its source's where it has one; a split that no record names takes its share of the others.
 
-    Labelled and unlabelled photos are drawn apart, so that a few labels reach every split. An extra image of a photo
-    that is in validation or test is left out (None).
+    Labelled and unlabelled photos are drawn apart, so that a few labels reach every split. The groups `kept` stay in
+    the training part; every other group that is held out without them is held out with them. An extra image of a
+    photo that is in validation or test is left out (None).
     """
     splits: list[Split | None] = [_known(record) for record in records]
     given = {split for split, record in zip(splits, records, strict=True) if not record.extra}
     missing: list[Split] = [split for split in HELD_OUT if split not in given]
-    _draw(missing, fractions, records, groups, splits, np.random.default_rng([seed, 1]))
+    members, strata = _strata(records, groups, splits)
+    rng = np.random.default_rng([seed, 1])
+    for stratum in strata:
+        queue = [stratum[k] for k in rng.permutation(len(stratum))]
+        for group, split in _drawn(queue, members, missing, fractions, kept).items():
+            for index in members[group]:
+                splits[index] = split
     held_out = {group for group, split in zip(groups, splits, strict=True) if split in HELD_OUT}
     for index, (record, group) in enumerate(zip(records, groups, strict=True)):
         if record.extra:
@@ -77,30 +88,65 @@ def _known(record: Record) -> Split | None:
     raise BruleError(f"{record.image}: its split {record.split!r} is unknown; run the download stage again")
 
 
-def _draw(
-    targets: Sequence[Split],
-    fractions: Mapping[Split, float],
-    records: Sequence[Record],
-    groups: Sequence[str],
-    splits: list[Split | None],
-    rng: np.random.Generator,
-) -> None:
-    """Move whole groups out of the training part until each target has its share of each stratum."""
+def _strata(
+    records: Sequence[Record], groups: Sequence[str], splits: Sequence[Split | None]
+) -> tuple[Mapping[str, list[int]], tuple[list[str], list[str]]]:
+    """The records of each group that may be held out; and these groups, with landmarks and without."""
     fixed = {group for group, split in zip(groups, splits, strict=True) if split in HELD_OUT}
     members: dict[str, list[int]] = defaultdict(list)
     for index, (record, group) in enumerate(zip(records, groups, strict=True)):
         if not record.extra and group not in fixed:
             members[group].append(index)
-    strata: dict[bool, list[str]] = {True: [], False: []}
+    strata: tuple[list[str], list[str]] = [], []
     for group in sorted(members):
-        strata[any(records[index].points for index in members[group])].append(group)
-    for stratum in strata.values():
-        total = sum(len(members[group]) for group in stratum)
-        queue = [stratum[k] for k in rng.permutation(len(stratum))]
-        for target in targets:
-            wanted = round(fractions[target] * total)
-            while wanted > 0 and queue:
-                group = queue.pop()
-                wanted -= len(members[group])
-                for index in members[group]:
-                    splits[index] = target
+        strata[not any(records[index].points for index in members[group])].append(group)
+    return members, strata
+
+
+def _drawn(
+    queue: list[str],
+    members: Mapping[str, list[int]],
+    targets: Sequence[Split],
+    fractions: Mapping[Split, float],
+    kept: Collection[str],
+) -> dict[str, Split]:
+    """Whole groups from the queue's end until each target has its share. One that is `kept` leaves a gap.
+
+    The gaps are filled last, so that a group's being kept moves no other group from one target to the other.
+    """
+    total = sum(len(members[group]) for group in queue)
+    drawn: dict[str, Split] = {}
+    gaps: dict[Split, int] = dict.fromkeys(targets, 0)
+    for target in targets:
+        wanted = round(fractions[target] * total)
+        while wanted > 0 and queue:
+            group = queue.pop()
+            wanted -= len(members[group])
+            if group in kept:
+                gaps[target] += len(members[group])
+            else:
+                drawn[group] = target
+    free = [group for group in queue if group not in kept]
+    for target in targets:
+        while gaps[target] > 0 and free:
+            group = free.pop()
+            gaps[target] -= len(members[group])
+            drawn[group] = target
+    return drawn
+
+
+def halve(sizes: Mapping[str, int], first: Collection[str], seed: int) -> set[str]:
+    """The groups of the second half: a seeded draw of two halves that are nearly equal in the sum of `sizes`.
+
+    Large groups are dealt before small ones, each to the half that is smaller so far; those of `first` are in the
+    first half, however many they are; else the halves differ by at most the largest group.
+    """
+    names = sorted(set(sizes) - set(first))
+    names = [names[k] for k in np.random.default_rng([seed, 3]).permutation(len(names))]
+    sums, second = [sum(sizes[name] for name in first), 0], set()
+    for name in sorted(names, key=lambda name: -sizes[name]):
+        half = int(sums[1] < sums[0])
+        sums[half] += sizes[name]
+        if half:
+            second.add(name)
+    return second

@@ -80,15 +80,16 @@ def _cell(size: int, least: int) -> int:
     return size * max(1, -(-least // size))
 
 
-def sample_grid(rows: Mapping[str, Images], points: Points, path: Path | str, scheme: Scheme) -> None:
-    """A row of images for each label, in the order given, all of one shape; the landmarks are drawn on the first row.
+def sample_grid(rows: Mapping[str, Images], points: Points, path: Path | str, scheme: Scheme, marked: int = 1) -> None:
+    """A row of images for each label, in the order given; the landmarks are drawn on the first `marked` rows.
 
-    rows: label → (N, S, S, 3) uint8, of equal S; points: (N, K, 2) crop units.
+    rows: label → (N, S, S, 3) uint8, of equal N and S; points: (N, K, 2) crop units.
     """
     canvas = Canvas(rows, _cell(next(iter(rows.values())).shape[1], 128))
     with canvas.sheet(path) as figure:
         axes = canvas.axes(figure)
-        draw(axes, canvas.place(points, 0), scheme, size=0.85 * _dot(len(scheme.names)), width=0.7)
+        for row in range(marked):
+            draw(axes, canvas.place(points, row), scheme, size=0.85 * _dot(len(scheme.names)), width=0.7)
 
 
 def overlays(

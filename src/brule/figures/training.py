@@ -94,10 +94,21 @@ def _validation(axes: Axes, table: pd.DataFrame, floor: float | None) -> None:
         axes.axhline(floor, color=WARNING, linewidth=1.0, linestyle=(0, (4, 3)), label="floor: barycenter everywhere")
     if highest:
         axes.set_ylim(0, 1.15 * highest)
-        axes.legend(fontsize=8, loc="upper right", handlelength=1.6, frameon=True, framealpha=0.9, edgecolor="none")
+        _alarmed(axes, table)
+        # above the curves, which end anywhere where a run has collapsed
+        axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncol=4, handlelength=1.6, frameon=False)
     else:
         axes.text(0.5, 0.5, "no landmarks to measure against", transform=axes.transAxes, ha="center", color=FAINT)
     _stages(axes, table, named=True)
+
+
+def _alarmed(axes: Axes, table: pd.DataFrame) -> None:
+    """A cross at the foot of the panel for every validation at which a monitor of collapse was beyond its limit."""
+    iterations, counts = _series(table, "monitors/alarms")
+    if (counts > 0).any():
+        fired = iterations[counts > 0]
+        foot = axes.get_xaxis_transform()
+        axes.plot(fired, [0.04] * len(fired), "x", color=WARNING, markersize=5, transform=foot, label="collapse alarm")
 
 
 def _small(axes: Axes, table: pd.DataFrame, name: str, limit: float | None) -> None:

@@ -14,6 +14,10 @@ def mirror_points(points: Tensor, flip_mask: Tensor, permutation: Tensor) -> Ten
 
     permutation (K,) long: permutation[k] is what landmark k becomes in a mirror (the left eye's corner, the right's).
     """
+    return torch.where(flip_mask[:, None, None], mirror_all(points, permutation), points)
+
+
+def mirror_all(points: Tensor, permutation: Tensor) -> Tensor:
+    """The mirror image of every row of points (B, K, 2)."""
     twins = points[:, permutation]
-    mirrored = torch.stack((1 - twins[..., 0], twins[..., 1]), dim=-1)
-    return torch.where(flip_mask[:, None, None], mirrored, points)
+    return torch.stack((1 - twins[..., 0], twins[..., 1]), dim=-1)

@@ -120,6 +120,23 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
     return (x - x.mean(1, keepdim=True)) @ affine(x, y, ridge=0.0, kind="similarity") + y.mean(1, keepdim=True)
 
 
+@full_precision
+def gaussian(source: Tensor, target: Tensor) -> Tensor:
+    """T = S^-½ (S^½ R S^½)^½ S^-½ with S = source, R = target: the optimal map from N(0, S) to N(0, R), T S T = R.
+
+    source, target (n, n) symmetric and not negative → (n, n), symmetric; x ↦ T x is the least movement, in the mean
+    square, that gives x the covariance R. Directions in which S vanishes are shrunk to nothing, not blown up.
+    """
+    values, vectors = torch.linalg.eigh(source)
+    values = values.clamp(min=0)
+    known = values > 1e-8 * values.amax()
+    root = vectors * values.sqrt() @ vectors.mT
+    inverse = vectors * torch.where(known, values, 1.0).rsqrt().where(known, 0.0) @ vectors.mT
+    inner, turned = torch.linalg.eigh(root @ target @ root)
+    T: Tensor = inverse @ (turned * inner.clamp(min=0).sqrt() @ turned.mT) @ inverse
+    return T
+
+
 def barycenter(shapes: Floats | Tensor, points: int | None = None, iterations: int = 20) -> Tensor:
     """X_b = argmin_X Σ_m W₂²(X, shape_m), the free-support Wasserstein barycenter: shapes (M, K, 2) → (K', 2) float64.
 

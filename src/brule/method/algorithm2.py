@@ -16,7 +16,7 @@ from brule.maths.warps import Warp
 from brule.method import losses
 from brule.method.bundle import Networks, Optimisers, frozen
 from brule.method.context import Batch, Parts, Settings, condition, random_style, step
-from brule.method.teacher import Calibration, project
+from brule.method.teacher import Calibration, both_ways, project
 
 
 def encoder_iteration(
@@ -31,9 +31,10 @@ def encoder_iteration(
 ) -> Parts:
     """Algorithm 2: one iteration of the landmark encoder; G, D and S are frozen.
 
-    min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and the
-    supervised loss where the batch has landmarks. Terms of weight 0 cost nothing; those of the GAN are multiplied by
-    `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
+    min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L)
+
+    For images with landmarks the supervised loss takes the place of c6 R_g(L). Terms of weight 0 cost nothing; those
+    of the GAN are multiplied by `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
     """
     s, c = settings, settings.loss
     regularised = stage.regularise and (c.c5 > 0 or c.c7 > 0)
@@ -77,29 +78,33 @@ def _geometry(
     parts: Parts,
     generator: Generator,
 ) -> Tensor:
-    """c6 R_g(L(gI)), or the warm start, and the supervised loss, which asks the same of L(gI) with true landmarks."""
+    """c6 R_g(L(gI)), or the warm start; and of labelled images the supervised loss, the same with true landmarks."""
     c, I = s.loss, batch.I
     weight, name = (c.warm, "encoder/warm") if stage.target == "barycenter" else (c.c6, "encoder/R_g")
     total = I.new_zeros(())
-    X = _target(n, batch, clean, s, stage, calibration) if weight > 0 else None  # (B, K, 2)
-    truth = batch.X if c.supervised > 0 else None
-    source = truth if truth is not None else X
-    if source is None:
+    known = 0 if batch.X is None else len(batch.X)
+    asked = weight > 0 and known < len(I)
+    if not asked and not (known and c.supervised > 0):
         return total
+    X = _target(n, batch, clean, s, stage, calibration) if asked else I.new_zeros(len(I), *s.X_b.shape)
+    source = X if batch.X is None else torch.cat((batch.X, X[known:]))  # (B, K, 2)
     g = _deformation(s, stage.warp, source, I.shape[-1], generator)
     gI = cutout(jitter(g.images(I), s.train.jitter, generator), s.train.cutout, generator)
     with s.autocast():
         logits = n.E(gI)  # a stack's maps each: (B, K, D, D)
-    if X is not None:
-        parts[name] = losses.geometric_regulariser(logits, g.points(X), c.c6_entropy, c.c6_coordinates)
+    gX = g.points(source)
+    if asked:
+        unknown = [stack[known:] for stack in logits]
+        parts[name] = losses.geometric_regulariser(unknown, gX[known:], c.c6_entropy, c.c6_coordinates)
         if stage.target == "self" and c.two_sided and clean:
             # the other direction: the un-warped view learns from the warped one
             X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
-            parts[name] = parts[name] + c.c6_coordinates * (g.points(clean.X_L) - X_gI).abs().mean()
+            gap = (g.points(clean.X_L) - X_gI)[known:]
+            parts[name] = parts[name] + c.c6_coordinates * gap.abs().mean()
         total = total + weight * parts[name]
-    if truth is not None:
-        gX = g.points(truth)
-        parts["encoder/supervised"] = losses.geometric_regulariser(logits, gX, c.c6_entropy, c.c6_coordinates)
+    if known and c.supervised > 0:
+        labelled = [stack[:known] for stack in logits]
+        parts["encoder/supervised"] = losses.geometric_regulariser(labelled, gX[:known], c.c6_entropy, c.c6_coordinates)
         total = total + c.supervised * parts["encoder/supervised"]
     return total
 
@@ -122,13 +127,18 @@ def _target(
         return s.X_b.expand(len(batch.I), -1, -1)
     if stage.target == "self" and clean:
         return clean.X_L.detach()
-    with torch.no_grad(), s.autocast():
-        logits = n.E_ema(batch.I)[-1]
-    X = heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
+    X = both_ways(lambda I: _found(n, I, s), batch.I, s.permutation)
     if s.train.calibrate:
         calibration.observe(X if batch.primary is None else X[batch.primary])
-        X = calibration.apply(X)
+        X = calibration.apply(X, stage.modes, stage.keep)
     return project(X, s.X_b) if stage.project else X
+
+
+@torch.no_grad()
+def _found(n: Networks, I: Tensor, s: Settings) -> Tensor:
+    with s.autocast():
+        logits = n.E_ema(I)[-1]
+    return heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
 
 
 def _regularisers(clean: Clean, s: Settings, parts: Parts) -> Tensor:

@@ -12,7 +12,10 @@ from brule.method.randomness import Order, generator
 
 def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
     """uint8 (B, S, S, 3) → float (B, 3, S, S) in [-1, 1], channels last in memory."""
-    return torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels = torch.from_numpy(np.array(images))
+    if device.type == "cuda":  # from page-locked memory the copy runs beside what the GPU is still computing
+        pixels = pixels.pin_memory()
+    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Batches:

@@ -81,14 +81,18 @@ def average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 def optimisers(networks: Networks, train: config.Train) -> Optimisers:
-    """AdamW for the encoder, Adam for the GAN; D's is adjusted for the lazy penalty (StyleGAN2)."""
+    """AdamW for the encoder, Adam for the GAN; D's is adjusted for the lazy penalty (StyleGAN2).
+
+    Fused: one pass over memory, half the time. It takes for granted that gradients lie in memory as their parameters
+    do, which autograd sees to.
+    """
     lazy = train.r1_every / (train.r1_every + 1)
-    n = networks
+    n, styled = networks, (train.momentum, 0.99)
     return Optimisers(
-        E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=train.weight_decay),
-        G=Adam([*n.G.parameters(), *n.So.parameters()], lr=train.generator_rate, betas=(train.momentum, 0.99)),
-        D=Adam(n.D.parameters(), lr=train.discriminator_rate * lazy, betas=(0.0, 0.99**lazy)),
-        S=Adam(n.S.parameters(), lr=train.style_rate, betas=(train.momentum, 0.99)),
+        E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=train.weight_decay, fused=True),
+        G=Adam([*n.G.parameters(), *n.So.parameters()], lr=train.generator_rate, betas=styled, fused=True),
+        D=Adam(n.D.parameters(), lr=train.discriminator_rate * lazy, betas=(0.0, 0.99**lazy), fused=True),
+        S=Adam(n.S.parameters(), lr=train.style_rate, betas=styled, fused=True),
     )
 
 

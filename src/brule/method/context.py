@@ -24,8 +24,17 @@ class Batch:
     """Images of the encoder's or the GAN's batch, and their landmarks where the run may see them."""
 
     I: Tensor  # (B, 3, S, S) in [-1, 1]
-    X: Tensor | None = None  # (B, K, 2), labelled batches only
+    X: Tensor | None = None  # (B', K, 2), landmarks of the first B' images
     primary: Tensor | None = None  # (B,) bool: images of the domain that X_b belongs to; None: all
+
+    def joined(self, other: "Batch") -> "Batch":
+        """This batch, then the images of another, which has no landmarks."""
+        primary = None
+        if self.primary is not None or other.primary is not None:
+            ones = [torch.ones(len(b.I), dtype=torch.bool, device=b.I.device) for b in (self, other)]
+            parts = [one if b.primary is None else b.primary for one, b in zip(ones, (self, other), strict=True)]
+            primary = torch.cat(parts)
+        return Batch(torch.cat((self.I, other.I)), self.X, primary)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ class Settings:
     train: config.Train
     X_b: Tensor  # (K, 2)
     shapes: Tensor  # (M, K, 2), the unpaired shapes of the prior
+    permutation: Tensor | None  # (K,), for a teacher that also looks at the mirror image; None: it does not
     families: dict[str, Family]
 
     def autocast(self) -> torch.autocast:

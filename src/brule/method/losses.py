@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from brule.maths import heatmaps, transport
+from brule.maths.decoding import decode
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,10 @@ def geometric_regulariser(logits: list[Tensor], gX: Tensor, entropy: float, coor
     in paper units, the L1 a mean over coordinates. With true landmarks for gX this is the supervised loss. Section 4.
     """
     gX = gX.detach()
-    gL = heatmaps.sparse(gX, logits[-1].shape[-1])
     total = gX.new_zeros(())
     for stack in logits:
-        log_L = heatmaps.log_probabilities(stack)
-        total = total + entropy / heatmaps.PAPER_UNIT * heatmaps.cross_entropy(log_L, gL)
-        total = total + coordinates * (heatmaps.coordinates(log_L.exp()) - gX).abs().mean()
+        H, X_L = decode(stack, gX)
+        total = total + entropy / heatmaps.PAPER_UNIT * H.mean() + coordinates * (X_L - gX).abs().mean()
     return total / len(logits)
 
 

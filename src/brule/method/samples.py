@@ -11,8 +11,6 @@ from brule.method.bundle import Networks
 from brule.method.context import Settings, condition
 
 COUNT = 8
-TRUNCATION = 0.7
-"""Random styles are drawn towards their mean, s̄ + 0.7 (s − s̄), as StyleGAN's own samples are."""
 
 
 @torch.no_grad()
@@ -22,9 +20,7 @@ def samples(n: Networks, faces: Faces, s: Settings, device: torch.device) -> tup
     log_L = heatmaps.log_probabilities(n.E_ema(I)[-1])
     X_L = heatmaps.coordinates(log_L.exp())
     L_sp = condition(log_L, X_L, s)
-    z = torch.randn(256, s.model.style.latent, generator=torch.Generator().manual_seed(1)).to(device)
-    styles = n.So(z)
-    styles = torch.lerp(styles.mean(0), styles[:2], TRUNCATION)[:, None].expand(-1, len(I), -1)  # (2, 8, style)
+    styles = n.So.truncated(2)[:, None].expand(-1, len(I), -1)  # (2, 8, style)
     rows = {
         "image": I,
         "restored": n.G_ema(L_sp, n.S(I)),

@@ -1,35 +1,90 @@
-"""What R_g asks of L(gI): the points that g is applied to, with the calibration that ties their mean to X_b."""
+"""What R_g asks of L(gI): the points that g is applied to, tied to the barycenter and to the prior of shapes."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from brule.maths import transport
+from brule.maths.mirror import mirror_all
+
+SHAPES_PER_MODE = 5
+"""A mode of fewer shapes is an accident of the few that were given."""
 
 
 class Calibration:
-    """The data-set form of R_b: points are shifted so that their running mean over the data set is X_b.
+    """The data-set form of R_b: the teacher's points, as a cloud over all images, are carried onto the prior's.
 
-    X̂ ← X̂ − μ + X_b with μ ← (1 − momentum)·μ + momentum·mean(X̂). A teacher shrinks its landmarks a little at every turn
-    (the expectation of a blurred map is pulled inwards); tying the first moment to the barycenter stops the drift.
+    X̂ ← X_b + T P (X̂ − μ) + keep · (1 − P)(X̂ − μ), for X̂ as a vector of 2K numbers. μ, Σ: running mean and covariance
+    of X̂ over the data set. P: onto the leading modes of the unpaired shapes. T: the optimal transport from N(0, Σ) to
+    the Gaussian of the shapes, inside these modes. Without modes only the mean is tied, X̂ ← X̂ − μ + X_b, which needs
+    X_b alone. A teacher shrinks its landmarks a little at every turn (the expectation of a blurred map is pulled
+    inwards), and its students repeat its systematic errors; tying the moments of its answers stops both.
     """
 
-    def __init__(self, X_b: Tensor, momentum: float = 0.02) -> None:
+    def __init__(self, X_b: Tensor, shapes: Tensor, momentum: float = 0.02) -> None:
         self.X_b = X_b  # (K, 2)
         self.momentum = momentum
+        self.count = 0  # batches seen
         self.mean: Tensor | None = None  # μ: (K, 2)
+        self.covariance: Tensor | None = None  # Σ: (2K, 2K), float64
+        vectors = shapes.double().flatten(1)
+        _, scales, modes = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+        most = len(shapes) // SHAPES_PER_MODE
+        self.modes = modes[:most].mT  # (2K, r), columns of length 1
+        self.variances = scales[:most].square() / len(shapes)  # (r,)
 
     def observe(self, X: Tensor) -> None:
-        """Let a batch of teacher's points (B, K, 2) move μ; the first call sets it."""
+        """Let a batch of the teacher's points (B, K, 2) move μ and Σ; the first ones count alike."""
+        X = X.detach()
+        X = X[torch.isfinite(X).all((1, 2))]  # one bad batch must not stay in the running moments
         if len(X) == 0:
             return
-        mean = X.detach().mean(0)
-        self.mean = mean if self.mean is None else torch.lerp(self.mean, mean, self.momentum)
+        self.count += 1
+        share = max(self.momentum, 1 / self.count)
+        self.mean = X.mean(0) if self.mean is None else torch.lerp(self.mean, X.mean(0), share)
+        centred = (X - self.mean).double().flatten(1)
+        spread = centred.mT @ centred / len(X)
+        self.covariance = spread if self.covariance is None else torch.lerp(self.covariance, spread, share)
 
-    def apply(self, X: Tensor) -> Tensor:
-        """X − μ + X_b: (B, K, 2)."""
-        return X if self.mean is None else X - self.mean + self.X_b
+    def apply(self, X: Tensor, modes: int = 0, keep: float = 1.0) -> Tensor:
+        """Carry points (B, K, 2) onto the prior in its `modes` leading modes, and keep a share of what lies outside."""
+        if self.mean is None or self.covariance is None:
+            return X
+        centred = X - self.mean
+        if modes == 0:
+            return centred + self.X_b
+        P, variances = self.modes[:, :modes], self.variances[:modes]
+        T = transport.gaussian(P.mT @ self.covariance @ P, variances.diag())
+        vectors = centred.double().flatten(1)
+        inside = vectors @ P
+        moved = inside @ T @ P.mT + keep * (vectors - inside @ P.mT)
+        carried: Tensor = self.X_b + moved.to(X.dtype).view_as(X)
+        return carried
+
+    def state(self) -> dict[str, Tensor | int | None]:
+        """What a resumed run needs."""
+        return {"count": self.count, "mean": self.mean, "covariance": self.covariance}
+
+    def restore(self, state: dict[str, Tensor | int | None]) -> None:
+        """The inverse of `state`."""
+        count, mean, covariance = state["count"], state["mean"], state["covariance"]
+        self.count = int(count or 0)
+        self.mean = mean.to(self.X_b.device) if isinstance(mean, Tensor) else None
+        self.covariance = covariance.to(self.X_b.device) if isinstance(covariance, Tensor) else None
 
 
 def project(X: Tensor, X_b: Tensor) -> Tensor:
     """The best similarity of X_b for each row of X: (B, K, 2). Early teachers know pose long before they know shape."""
     return transport.similarity(X_b.expand_as(X), X)
+
+
+def both_ways(points: Callable[[Tensor], Tensor], I: Tensor, permutation: Tensor | None) -> Tensor:
+    """The mean of the points (B, K, 2) found on I (B, 3, S, S) and, mirrored back, on its mirror image.
+
+    permutation (K,): which landmarks swap in a mirror; None: the object has no such symmetry, and I is all there is.
+    """
+    if permutation is None:
+        return points(I)
+    straight, mirrored = points(torch.cat((I, I.flip(-1)))).chunk(2)
+    return (straight + mirror_all(mirrored, permutation)) / 2

@@ -14,18 +14,19 @@ from brule.data.faces import Faces
 from brule.data.schemes import Scheme
 from brule.maths import metrics
 from brule.maths.families import Family
+from brule.maths.mirror import mirror_all
 from brule.method import bundle
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches
+from brule.method.best import Best, Row
 from brule.method.checkpoint import Checkpoint
+from brule.method.collapse import noted
 from brule.method.context import Settings
 from brule.method.randomness import derive, generator
 from brule.method.schedule import Moment, Schedule
 from brule.method.teacher import Calibration
 from brule.method.validation import validate
-
-Row = dict[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Inputs:
     scheme: Scheme
     X_b: np.ndarray
     shapes: np.ndarray
+    initial: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Weights that the encoder starts from; empty: random ones."""
 
 
 class Observer(Protocol):
@@ -54,20 +57,11 @@ class Observer(Protocol):
     def pictures(self, training: "Training", done: int) -> None:
         """Time for sample grids."""
 
+    def stopping(self) -> bool:
+        """The user wants the run to end here: its state is saved at once, to be continued."""
+
     def saving(self) -> None:
         """A checkpoint is about to be written: what was noted so far must last as well."""
-
-
-@dataclass
-class Best:
-    """The checkpoint that ships: lowest validation W₁ among those without an alarm."""
-
-    score: float = float("inf")
-    iteration: int = 0
-    healthy: bool = False
-    row: Row = field(default_factory=dict)
-    alarms: list[str] = field(default_factory=list)
-    encoder: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Training:
@@ -80,19 +74,31 @@ class Training:
         landmarks, size = len(inputs.X_b), config.prepare.image_size
         self.networks = bundle.build(config.model, config.train, landmarks, size, device)
         self.optimisers = bundle.optimisers(self.networks, config.train)
+        if inputs.initial:
+            for encoder in (self.networks.E, self.networks.E_ema.module):
+                encoder.load_state_dict(inputs.initial)
         self.X_b = torch.tensor(inputs.X_b, dtype=torch.float32, device=device)
+        flip = inputs.scheme.flip if config.train.flip else None
+        shapes = torch.tensor(inputs.shapes, dtype=torch.float32, device=device)
+        if flip:  # images are mirrored: so is what they are held against
+            shapes = torch.cat((shapes, mirror_all(shapes, torch.tensor(flip, device=device))))
         self.settings = Settings(
             config.model,
             config.loss,
             config.train,
             self.X_b,
-            torch.tensor(inputs.shapes, dtype=torch.float32, device=device),
+            shapes,
+            torch.tensor(flip, device=device) if flip and config.train.mirror else None,
             {name: Family(**family.model_dump()) for name, family in config.warp.items()},
         )
-        self.calibration = Calibration(self.X_b)
-        flip = inputs.scheme.flip if config.train.flip else None
+        self.calibration = Calibration(self.X_b, shapes)
         sizes = config.train.batch_size, config.train.gan_batch_size
         self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
+        self.unlabelled_batches = (
+            Batches(inputs.gan, flip, config.train.unlabelled, config.seed, "unlabelled", device)
+            if config.train.unlabelled and config.train.mode == "semi-supervised"
+            else None
+        )
         self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
         self.iteration = 0
         self.images = 0  # seen by either algorithm
@@ -103,7 +109,10 @@ class Training:
         self._counts: dict[str, int] = {}
 
     def run(self, checkpoint: Checkpoint, observer: Observer, carry: dict[str, Any]) -> None:
-        """Train to the end of the last stage. `carry` is saved with the state (the MLflow run's id, seconds so far)."""
+        """Train to the end of the last stage, or save and return early where the observer is stopping.
+
+        `carry` is saved with the state (the MLflow run's id, seconds so far).
+        """
         every = self.config.train
         if self.iteration == 0:
             checkpoint.save(self.state() | {"carry": carry})  # a kill from here on continues the same MLflow run
@@ -118,9 +127,12 @@ class Training:
                 self._validate(moment, observer)
             if self.iteration % every.sample_every == 0 or last:
                 observer.pictures(self, self.iteration)
-            if self.iteration % every.save_every == 0 or last:
+            stopping = observer.stopping()
+            if self.iteration % every.save_every == 0 or last or stopping:
                 observer.saving()
                 checkpoint.save(self.state() | {"carry": carry})
+            if stopping:
+                break
 
     def step(self, moment: Moment) -> None:
         """One iteration: Algorithm 1 on one batch, then Algorithm 2 on a fresh one, as the schedule says."""
@@ -135,6 +147,8 @@ class Training:
                 group["lr"] = moment.encoder_rate
             random = generator(self.config.seed, self.iteration, "encoder", self.device)
             batch = self.encoder_batches.at(self.iteration)
+            if self.unlabelled_batches is not None:
+                batch = batch.joined(self.unlabelled_batches.at(self.iteration))
             self.images += len(batch.I)
             self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
 
@@ -154,7 +168,7 @@ class Training:
         row, alarms = validate(
             self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device
         )
-        self._record({"stage": moment.name, **row}, observer)
+        self._record({"stage": moment.name, **row, **noted(alarms)}, observer)
         if not row:  # the encoder answers NaN: nothing that could ship
             return
         score, healthy = row.get("validation/w1", -float(self.iteration)), not alarms
@@ -177,7 +191,7 @@ class Training:
         """Everything the next iteration depends on: tensors, numbers and strings only."""
         return {
             "modules": {name: module.state_dict() for name, module in self._modules().items()},
-            "calibration": self.calibration.mean,
+            "calibration": self.calibration.state(),
             "iteration": self.iteration,
             "images": self.images,
             "history": self.history,
@@ -190,8 +204,7 @@ class Training:
         """The inverse of `state`."""
         for name, module in self._modules().items():
             module.load_state_dict(state["modules"][name])
-        mean = state["calibration"]
-        self.calibration.mean = None if mean is None else mean.to(self.device)
+        self.calibration.restore(state["calibration"])
         self.iteration, self.images = state["iteration"], state["images"]
         self.history = state["history"]
         self.best = Best(**state["best"])

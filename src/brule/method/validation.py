@@ -28,7 +28,7 @@ def validate(
     try:
         found, monitors = probe(lambda I: encoder(I)[-1], _batches(faces, device), X_b, pair)
     except ValueError:  # transport's word for NaN
-        return {}, ["the encoder answers NaN; lower the learning rates, or train in float32 (train.precision)"]
+        return {}, ["encoder is without a finite answer; look at the learning rates in train.stages, train.precision"]
     row = {f"monitors/{name}": value for name, value in monitors.items()}
     if faces.landmarks is not None:
         known = np.isfinite(faces.landmarks).all((1, 2))

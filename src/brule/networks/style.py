@@ -2,9 +2,14 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from brule.networks.layers import EqualConv, EqualLinear, channels, channels_last, pixel_norm
+
+TRUNCATION = 0.7
+"""Styles of samples are drawn towards their mean, s̄ + 0.7 (s − s̄), as StyleGAN's own samples are."""
+_MANY = 256
 
 
 class NoiseToStyle(nn.Module):
@@ -27,6 +32,14 @@ class NoiseToStyle(nn.Module):
         """(B, latent) → (B, style_size)."""
         style: Tensor = self.layers(pixel_norm(z))
         return style.to(z.dtype)
+
+    @torch.no_grad()
+    def truncated(self, count: int) -> Tensor:
+        """The styles of samples, (count, style_size): always of the same noise, and the first ones whatever `count`."""
+        generator = torch.Generator().manual_seed(1)
+        z = [torch.randn(n, self.latent, generator=generator) for n in (_MANY, max(0, count - _MANY))]
+        styles: Tensor = self(torch.cat(z).to(next(self.parameters()).device))
+        return torch.lerp(styles[:_MANY].mean(0), styles[:count], TRUNCATION)
 
 
 class StyleEncoder(nn.Module):

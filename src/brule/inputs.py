@@ -1,0 +1,75 @@
+"""What a run of the `train` stage may see: images, landmarks as the mode allows, the prior, weights to start from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from brule.config import Config
+from brule.data import faces as data
+from brule.detector import Detector
+from brule.errors import BruleError
+from brule.method.training import Inputs
+
+FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
+
+
+def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
+    """What the mode may see, and the files it was read from. An unsupervised run opens no training landmarks."""
+    train = data.load(folder, "train", labels=config.train.mode != "unsupervised")
+    scheme = data.load_scheme(folder)
+    paths = [folder / "manifest.json", folder / "shapes.npy", barycenter, folder / "train/images.npy"]
+    paths += [folder / f"validation/{name}" for name in ("images.npy", "landmarks.npy")]
+    encoder = gan = train
+    if train.landmarks is not None:
+        paths.append(folder / "train/landmarks.npy")
+        known = np.flatnonzero(train.index["labelled"])
+        encoder = replace(
+            train, images=train.images[known], landmarks=train.landmarks[known], index=train.index.iloc[known]
+        )
+        if len(encoder.images) == 0:
+            raise BruleError(
+                f"train.mode is {config.train.mode}, but no training image in {folder} has landmarks; use unsupervised"
+            )
+        gan = replace(encoder if config.train.mode == "supervised" else train, landmarks=None)
+    X_b = _barycenter(barycenter)
+    inputs = Inputs(
+        encoder=encoder,
+        gan=gan,
+        validation=data.load(folder, "validation", labels=True),
+        scheme=scheme,
+        X_b=X_b,
+        shapes=data.load_shapes(folder),
+        initial=_initial(config, len(X_b), paths),
+    )
+    for name, faces in (("train", train), ("validation", inputs.validation)):
+        if len(faces.images) == 0:
+            raise BruleError(
+                f"{folder}/{name} holds no images; bring more, or change prepare.{name if name != 'train' else 'limit'}"
+            )
+    return inputs, paths
+
+
+def _barycenter(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        X_b: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        raise BruleError(f"{path}: is missing or damaged; run the barycenter stage again") from None
+    return X_b
+
+
+def _initial(config: Config, landmarks: int, paths: list[Path]) -> dict[str, torch.Tensor]:
+    """The weights of `train.initial`, whose file joins `paths`; none where the encoder starts at random."""
+    if config.train.initial is None:
+        return {}
+    path = Path(config.train.initial)
+    detector = Detector.load(path)
+    found = {"landmarks": len(detector.scheme.names), "image_size": detector.image_size, "map_size": detector.map_size}
+    wanted = {"landmarks": landmarks, "image_size": config.prepare.image_size, "map_size": config.model.map_size}
+    found, wanted = found | dict(detector.architecture), wanted | config.model.encoder.model_dump()
+    if found != wanted:
+        raise BruleError(f"train.initial: {path} is an encoder of {found}, the run's is {wanted}; make them agree")
+    paths.append(path)
+    return dict(detector.encoder.state_dict())

@@ -1,0 +1,35 @@
+"""The first signal is noted, the second acts as ever, and a process that ignores one goes on ignoring it."""
+
+import os
+import signal
+
+import pytest
+
+from brule.stopping import Stop
+
+
+def test_the_first_signal_is_noted_and_the_second_interrupts() -> None:
+    with pytest.raises(KeyboardInterrupt), Stop() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        assert stop.exit_code == 130
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_stood_before_stands_again() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.exit_code == 143
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal is None
+    finally:
+        signal.signal(signal.SIGINT, before)
