@@ -68,6 +68,15 @@ def test_keep_scales_what_lies_outside_the_modes() -> None:
     assert ((none - none.mean(0)).flatten(1) @ P @ P.T).sub((none - none.mean(0)).flatten(1)).abs().max() < 1e-5
 
 
+def test_images_of_another_domain_keep_their_shape_and_stay_out_of_the_moments() -> None:
+    shapes, X = cloud(0, 50), cloud(1, 40) + 0.1
+    primary = torch.arange(40) < 30
+    one, other = (Calibration(shapes.mean(0), shapes) for _ in range(2))
+    Y = one.tie(X, primary, modes=3, keep=0.0)
+    other.observe(X[:30], 40)
+    assert torch.equal(Y[:30], other.apply(X[:30], 3, 0.0)) and torch.equal(Y[30:], other.apply(X[30:]))
+
+
 def test_few_shapes_give_few_modes() -> None:
     assert Calibration(cloud(0, 4).mean(0), cloud(0, 4)).modes.shape[1] == 0
     few = Calibration(cloud(0, 12).mean(0), cloud(0, 12))

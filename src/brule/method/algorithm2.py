@@ -129,8 +129,7 @@ def _target(
         return clean.X_L.detach()
     X = both_ways(lambda I: _found(n, I, s), batch.I, s.permutation)
     if s.train.calibrate:
-        calibration.observe(X if batch.primary is None else X[batch.primary])
-        X = calibration.apply(X, stage.modes, stage.keep)
+        X = calibration.tie(X, batch.primary, stage.modes, stage.keep)
     return project(X, s.X_b) if stage.project else X
 
 

@@ -34,14 +34,28 @@ class Calibration:
         self.modes = modes[:most].mT  # (2K, r), columns of length 1
         self.variances = scales[:most].square() / len(shapes)  # (r,)
 
-    def observe(self, X: Tensor) -> None:
-        """Let a batch of the teacher's points (B, K, 2) move μ and Σ; the first ones count alike."""
+    def tie(self, X: Tensor, primary: Tensor | None, modes: int, keep: float) -> Tensor:
+        """Observe a batch of the teacher's points (B, K, 2), and carry it onto the prior.
+
+        primary (B,) bool: images of the domain that X_b and the shapes belong to; None: all. Others have crops of their
+        own, with shifts and sizes that the shapes' modes do not know: they do not enter the moments, and only the mean
+        error is taken off them.
+        """
+        if primary is None:
+            self.observe(X)
+            return self.apply(X, modes, keep)
+        self.observe(X[primary], len(X))
+        return torch.where(primary[:, None, None], self.apply(X, modes, keep), self.apply(X))
+
+    def observe(self, X: Tensor, batch: int | None = None) -> None:
+        """Let the teacher's points (B', K, 2) of a batch of B ≥ B' images move μ and Σ; the first ones count alike."""
+        whole = batch or len(X)
         X = X.detach()
         X = X[torch.isfinite(X).all((1, 2))]  # one bad batch must not stay in the running moments
         if len(X) == 0:
             return
         self.count += 1
-        share = max(self.momentum, 1 / self.count)
+        share = max(self.momentum * len(X) / whole, 1 / self.count)  # so that as many images are remembered
         self.mean = X.mean(0) if self.mean is None else torch.lerp(self.mean, X.mean(0), share)
         centred = (X - self.mean).double().flatten(1)
         spread = centred.mT @ centred / len(X)
