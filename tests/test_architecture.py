@@ -201,7 +201,6 @@ def test_nothing_is_unpickled(name: str) -> None:
     "path", [*MODULES.values(), *sorted((ROOT / "pipelines").glob("*.py"))], ids=lambda path: path.stem
 )
 def test_files_are_small_and_named_for_what_they_hold(path: Path) -> None:
-    # config.py is params.yaml's mirror, a line a number: splitting it would part what belongs together.
     limit = 50 if path.parent.name == "pipelines" else 220
     assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
     assert path.stem not in {"utils", "util", "helpers", "common", "misc"}

@@ -131,7 +131,7 @@ def test_history_survives_what_training_writes(tmp_path: Path) -> None:
 
 
 def test_history_marks_the_validations_with_an_alarm(tmp_path: Path) -> None:
-    """The same error with and without an alarm at the end: the pictures differ, by red pixels at the foot alone."""
+    """The same error with and without an alarm at the end: the pictures differ, by red pixels near the foot alone."""
     table = pd.DataFrame({"iteration": [100, 200, 300], "stage": "warm", "validation/nme": [20.0, 15.0, 18.0]})
     seen = {}
     for name, alarms in {"healthy": [0.0, 0.0, 0.0], "collapsed": [0.0, 0.0, 2.0]}.items():

@@ -17,7 +17,7 @@ _ROWS |= {"oracle_affine_": "oracle: the best affine map of it for each face"}
 SAMPLES = {"nme": "NME, %", "nme_floor": "floor, %", "drift": "drift, %", "diversity": "diversity"}
 """Scores of the GAN's images → heads of their table."""
 _SAW = {
-    "unsupervised": "Images without landmarks, and landmark shapes that belong to no image. "
+    "unsupervised": "Images without landmarks, and an unpaired set of landmark shapes. "
     "No training image was seen with its own landmarks.",
     "semi-supervised": "Images without landmarks, and the labelled images of the training split with theirs.",
     "supervised": "The labelled images of the training split with their landmarks.",
@@ -47,7 +47,7 @@ def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) ->
         _speed(report),
         _generated(report),
         "## What training saw",
-        _saw(mode, manifest, report),
+        _saw(detector, mode, manifest, report),
         "## Use",
         use,
         "## Limits",
@@ -139,7 +139,7 @@ def _generated(report: Facts) -> str:
     )
 
 
-def _saw(mode: str, manifest: Facts, report: Facts) -> str:
+def _saw(detector: Detector, mode: str, manifest: Facts, report: Facts) -> str:
     text = _SAW.get(mode, "What it was is not recorded.")
     counts = manifest.get("counts")
     if isinstance(counts, Mapping) and counts:
@@ -147,6 +147,8 @@ def _saw(mode: str, manifest: Facts, report: Facts) -> str:
     if extra := manifest.get("extra"):
         stood = "beside" if extra["use"] == "join" else "instead of"
         text += f" Images of `{extra['source']}`, without landmarks, came {stood} its own training images."
+    if started := detector.training.get("initial"):
+        text += f" It started from a detector that was trained before ({started})."
     if report["validation"]["images"]:
         text += (
             f" The checkpoint was chosen by its W₁ score on the {report['validation']['images']} labelled validation "

@@ -35,6 +35,7 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
             )
         gan = replace(encoder if config.train.mode == "supervised" else train, landmarks=None)
     X_b = _barycenter(barycenter)
+    initial, origin = _initial(config, len(X_b), paths)
     inputs = Inputs(
         encoder=encoder,
         gan=gan,
@@ -42,7 +43,8 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
         scheme=scheme,
         X_b=X_b,
         shapes=data.load_shapes(folder),
-        initial=_initial(config, len(X_b), paths),
+        initial=initial,
+        origin=origin,
     )
     for name, faces in (("train", train), ("validation", inputs.validation)):
         if len(faces.images) == 0:
@@ -60,11 +62,13 @@ def _barycenter(path: Path) -> npt.NDArray[np.float32]:
     return X_b
 
 
-def _initial(config: Config, landmarks: int, paths: list[Path]) -> dict[str, torch.Tensor]:
-    """The weights of `train.initial`, whose file joins `paths`; none where the encoder starts at random."""
+def _initial(config: Config, landmarks: int, paths: list[Path]) -> tuple[dict[str, torch.Tensor], str | None]:
+    """The weights of `train.initial`, whose file joins `paths`, and their origin; none where E starts at random."""
     if config.train.initial is None:
-        return {}
+        return {}, None
     path = Path(config.train.initial)
+    if not path.exists():  # in models/ it is an output of this very stage, which DVC removes before the stage runs
+        raise BruleError(f"train.initial: {path} does not exist; copy the detector to a place outside models/")
     detector = Detector.load(path)
     found = {"landmarks": len(detector.scheme.names), "image_size": detector.image_size, "map_size": detector.map_size}
     wanted = {"landmarks": landmarks, "image_size": config.prepare.image_size, "map_size": config.model.map_size}
@@ -72,4 +76,5 @@ def _initial(config: Config, landmarks: int, paths: list[Path]) -> dict[str, tor
     if found != wanted:
         raise BruleError(f"train.initial: {path} is an encoder of {found}, the run's is {wanted}; make them agree")
     paths.append(path)
-    return dict(detector.encoder.state_dict())
+    told = detector.training
+    return dict(detector.encoder.state_dict()), f"{told.get('mode')}, fingerprint {told.get('fingerprint')}"

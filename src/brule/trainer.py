@@ -44,6 +44,8 @@ def train(config: Config) -> None:
         total = training.schedule.iterations
         with Stop() as stop, Display(total, training.iteration) as display:
             world = _World(run, display, carry, checkpoint.folder / SAMPLES.name, stop)
+            for row in training.history:  # of a resumed run: what fired before the kill is no news
+                world.watch.news(row)
             training.run(checkpoint, world, carry)
         if training.iteration < total:
             print(f"stopped and saved at iteration {training.iteration} of {total}; dvc repro goes on", file=sys.stderr)
@@ -146,7 +148,12 @@ def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, 
         image_size=config.prepare.image_size,
         map_size=config.model.map_size,
         architecture=config.model.encoder.model_dump(),
-        training={"mode": config.train.mode, "fingerprint": mark, "iteration": best.iteration},
+        training={
+            "mode": config.train.mode,
+            "fingerprint": mark,
+            "iteration": best.iteration,
+            "initial": training.inputs.origin,
+        },
     )
     gan.save(
         MODELS / "gan.safetensors",

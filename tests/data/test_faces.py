@@ -11,7 +11,7 @@ from brule.data import faces
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
-INDEX = "name,source,group,labelled,extra\nNA,folder,007,1,0\nb,celeba,b,0,1\n"
+INDEX = "name,source,group,labelled,extra,framed\nNA,folder,007,1,0,1\nb,celeba,b,0,1,0\n"
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_cut_off_array_is_damaged(folder: Path):
 
 
 def test_parts_of_different_runs(folder: Path):
-    files.write_text(folder / "train" / "index.csv", INDEX + "c,folder,c,1,0\n")
+    files.write_text(folder / "train" / "index.csv", INDEX + "c,folder,c,1,0,1\n")
     with pytest.raises(BruleError, match="differ in the number of images"):
         faces.load(folder, "train", labels=False)
     files.save_array(folder / "shapes.npy", np.zeros((2, 3, 2)))

@@ -30,7 +30,7 @@ def write_faces(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
         np.save(folder / split / "images.npy", images)
         np.save(folder / split / "landmarks.npy", landmarks)
         names = [f"{split}{i}" for i in range(count)]
-        index = pd.DataFrame({"name": names, "source": "discs", "group": names, "labelled": 1, "extra": 0})
+        index = pd.DataFrame({"name": names, "source": "discs", "group": names, "labelled": 1, "extra": 0, "framed": 1})
         index.to_csv(folder / split / "index.csv", index=False)
         every.append(landmarks)
     shapes = every[0][np.lexsort(every[0].reshape(len(every[0]), -1).T[::-1])]
@@ -56,7 +56,10 @@ def tiny() -> Callable[..., config.Config]:
     def build(**overrides: dict[str, object]) -> config.Config:
         stages = {
             "warm": {"iterations": 3, "target": "barycenter", "regularise": False, "warp": "strong"},
-            "joint": {"iterations": 5, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
+            "joint": {
+                **{"iterations": 5, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
+                **{"modes": 2, "keep": 0.5},
+            },
         }
         raw: dict[str, dict[str, object]] = {
             "warp": {"paper": {}, "strong": {"amplitude": 1.0}},

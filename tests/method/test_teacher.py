@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from brule import config, inputs
+from brule.data.faces import load
 from brule.errors import BruleError
 from brule.maths.mirror import mirror_all
+from brule.method.batches import Batches
 from brule.method.teacher import Calibration, both_ways
 from brule.method.training import Training
 
@@ -77,11 +79,25 @@ def test_images_of_another_domain_keep_their_shape_and_stay_out_of_the_moments()
     assert torch.equal(Y[:30], other.apply(X[:30], 3, 0.0)) and torch.equal(Y[30:], other.apply(X[30:]))
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_fewer_shapes_than_a_mode_needs_tie_the_mean_alone(count: int) -> None:
+    shapes, X = cloud(0, count), cloud(1, 30)
+    calibration = filled(X, shapes)
+    torch.testing.assert_close(calibration.apply(X, modes=8, keep=0.0), calibration.apply(X))
+
+
+def test_images_that_no_landmarks_framed_keep_their_shifts_and_sizes() -> None:
+    shapes, X = cloud(0, 50), cloud(1, 40) + 0.1
+    unframed = Calibration(shapes.mean(0), shapes, framed=False)
+    Y = unframed.tie(X, torch.zeros(40, dtype=torch.bool), modes=3, keep=0.0)
+    torch.testing.assert_close(Y, X - X.mean(0) + shapes.mean(0))
+
+
 def test_few_shapes_give_few_modes() -> None:
-    assert Calibration(cloud(0, 4).mean(0), cloud(0, 4)).modes.shape[1] == 0
     few = Calibration(cloud(0, 12).mean(0), cloud(0, 12))
     few.observe(cloud(1, 30))
-    assert few.modes.shape[1] == 2 and torch.isfinite(few.apply(cloud(1, 3), modes=8, keep=0.5)).all()
+    assert few.modes.shape[1] == 2
+    torch.testing.assert_close(few.apply(cloud(1, 3), modes=8, keep=0.5), few.apply(cloud(1, 3), modes=2, keep=1.0))
 
 
 def test_what_is_not_finite_never_enters_the_moments() -> None:
@@ -118,7 +134,7 @@ def few(project: Path, tiny) -> config.Config:
     """Three labelled images, the others without labels; from the second stage on both losses."""
     index = project / "data/faces/train/index.csv"
     rows = index.read_text().splitlines()
-    index.write_text("\n".join(rows[:4] + [row[:-3] + "0,0" for row in rows[4:]]) + "\n")
+    index.write_text("\n".join(rows[:4] + [row[:-5] + "0,0,1" for row in rows[4:]]) + "\n")
     stage = {"iterations": 2, "target": "teacher", "warp": "strong", "regularise": False}
     train = {"mode": "semi-supervised", "batch_size": 2, "unlabelled": 4, "stages": {"settle": stage}}
     return tiny(train=train)
@@ -146,3 +162,13 @@ def test_a_run_starts_from_the_weights_of_a_detector(project: Path, tiny) -> Non
     other = tiny(train={"initial": str(path)}, model={"encoder": {"stacks": 1, "width": 8, "depth": 2}})
     with pytest.raises(BruleError, match=r"^train\.initial: .*'stacks': 2.*'stacks': 1.*make them agree$"):
         inputs.read_inputs(other)
+
+
+@pytest.mark.parametrize(("framed", "expected"), [("111", None), ("110", [True, True, False]), ("000", [False] * 3)])
+def test_only_images_framed_by_landmarks_are_of_the_shapes_domain(
+    project: Path, framed: str, expected: list[bool] | None
+) -> None:
+    faces = load(project / "data/faces", "train", labels=False)
+    faces.index["framed"] = [bool(int(framed[row % 3])) for row in range(len(faces))]
+    primary = Batches(faces, None, 4, 0, "encoder", torch.device("cpu")).primary
+    assert (None if primary is None else primary[:3].tolist()) == expected

@@ -71,7 +71,10 @@ class Prepare(Section):
     limit: Positive | None = None
     """Keep at most so many images of each split."""
     labelled: str | None = None
-    """A file of image names, one a line: only their landmarks may be seen by training. None: all."""
+    """A file of image names, one a line: only their landmarks may be seen with their images. None: all.
+
+    All shapes of the training part are in the unpaired set nonetheless.
+    """
     halves: bool = False
     """Images from one half of the training photos, shapes from the other: no image's own shape is in the prior."""
 

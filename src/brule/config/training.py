@@ -96,9 +96,9 @@ class Train(Section):
     ramp: Count = 300
     """Iterations over which c8, c9, c10 rise from 0 once the GAN runs."""
     calibrate: bool = True
-    """Shift the teacher's points so that their running mean over the data set is X_b."""
+    """Tie the running mean of the teacher's points over the data set to X_b; without it `modes` do nothing."""
     mirror: bool = False
-    """The teacher answers with the mean over an image and its mirror image, where the scheme says what swaps."""
+    """The teacher answers with the mean over an image and its mirror image, where `flip` is on and has an effect."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
     generator_rate: Rate = 1e-3
     discriminator_rate: Rate = 1.5e-3

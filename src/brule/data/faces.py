@@ -27,7 +27,7 @@ class Faces:
     landmarks: npt.NDArray[np.float32] | None
     """(N, K, 2) in crop units, NaN where unlabelled. None: not asked for, and never opened."""
     index: pd.DataFrame
-    """A row an image: name, source, group (text), labelled, extra (bool)."""
+    """A row an image: name, source, group (text), labelled, extra, framed (bool: cut by its landmarks' box)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,15 +85,18 @@ def _array(path: Path, dtype: type[np.generic], dimensions: int) -> Array:
     return array
 
 
+_FACTS = ("labelled", "extra", "framed")
+
+
 def _index(path: Path) -> pd.DataFrame:
     try:
         text = dict.fromkeys(("name", "source", "group"), str)
         # keep_default_na: an image may well be called NA.
-        frame = pd.read_csv(path, dtype=text | {"labelled": int, "extra": int}, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=text | dict.fromkeys(_FACTS, int), keep_default_na=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
     except ValueError:
         raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
-    if list(frame.columns) != ["name", "source", "group", "labelled", "extra"]:
+    if list(frame.columns) != [*text, *_FACTS]:
         raise BruleError(f"{path}: has other columns than prepare writes; {_AGAIN}")
-    return frame.astype({"labelled": bool, "extra": bool})
+    return frame.astype(dict.fromkeys(_FACTS, bool))

@@ -103,12 +103,12 @@ def _validation(axes: Axes, table: pd.DataFrame, floor: float | None) -> None:
 
 
 def _alarmed(axes: Axes, table: pd.DataFrame) -> None:
-    """A cross at the foot of the panel for every validation at which a monitor of collapse was beyond its limit."""
+    """A cross above the stages' names for every validation at which a monitor of collapse was beyond its limit."""
     iterations, counts = _series(table, "monitors/alarms")
     if (counts > 0).any():
         fired = iterations[counts > 0]
         foot = axes.get_xaxis_transform()
-        axes.plot(fired, [0.04] * len(fired), "x", color=WARNING, markersize=5, transform=foot, label="collapse alarm")
+        axes.plot(fired, [0.12] * len(fired), "x", color=WARNING, markersize=5, transform=foot, label="collapse alarm")
 
 
 def _small(axes: Axes, table: pd.DataFrame, name: str, limit: float | None) -> None:

@@ -122,10 +122,11 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
 
 @full_precision
 def gaussian(source: Tensor, target: Tensor) -> Tensor:
-    """T = S^-½ (S^½ R S^½)^½ S^-½ with S = source, R = target: the optimal map from N(0, S) to N(0, R), T S T = R.
+    """T = S^-½ (S^½ R S^½)^½ S^-½ with S = source, R = target: the optimal map from N(0, S) to N(0, R).
 
     source, target (n, n) symmetric and not negative → (n, n), symmetric; x ↦ T x is the least movement, in the mean
-    square, that gives x the covariance R. Directions in which S vanishes are shrunk to nothing, not blown up.
+    square, that gives x the covariance R: T S T = R for a regular S. Directions in which S vanishes, below 1e-8 of its
+    largest variance, go to nothing.
     """
     values, vectors = torch.linalg.eigh(source)
     values = values.clamp(min=0)

@@ -60,6 +60,10 @@ class Clean(NamedTuple):
     log_L: Tensor  # (B, K, D, D)
     X_L: Tensor  # (B, K, 2)
 
+    def after(self, count: int) -> "Clean":
+        """The same of all images but the first `count`."""
+        return Clean(self.log_L[count:], self.X_L[count:])
+
 
 def _look(n: Networks, I: Tensor, s: Settings) -> Clean:
     with s.autocast():
@@ -79,23 +83,26 @@ def _geometry(
     generator: Generator,
 ) -> Tensor:
     """c6 R_g(L(gI)), or the warm start; and of labelled images the supervised loss, the same with true landmarks."""
-    c, I = s.loss, batch.I
+    c = s.loss
     weight, name = (c.warm, "encoder/warm") if stage.target == "barycenter" else (c.c6, "encoder/R_g")
-    total = I.new_zeros(())
+    total = batch.I.new_zeros(())
     known = 0 if batch.X is None else len(batch.X)
-    asked = weight > 0 and known < len(I)
+    asked = weight > 0 and known < len(batch.I)
     if not asked and not (known and c.supervised > 0):
         return total
-    X = _target(n, batch, clean, s, stage, calibration) if asked else I.new_zeros(len(I), *s.X_b.shape)
-    source = X if batch.X is None else torch.cat((batch.X, X[known:]))  # (B, K, 2)
+    I = batch.I if asked else batch.I[:known]
+    unknown = Batch(I[known:], None, None if batch.primary is None else batch.primary[known:])
+    wanted = [] if batch.X is None else [batch.X]
+    wanted += [_target(n, unknown, clean and clean.after(known), s, stage, calibration)] if asked else []
+    source = torch.cat(wanted)  # (B, K, 2)
     g = _deformation(s, stage.warp, source, I.shape[-1], generator)
     gI = cutout(jitter(g.images(I), s.train.jitter, generator), s.train.cutout, generator)
     with s.autocast():
         logits = n.E(gI)  # a stack's maps each: (B, K, D, D)
     gX = g.points(source)
     if asked:
-        unknown = [stack[known:] for stack in logits]
-        parts[name] = losses.geometric_regulariser(unknown, gX[known:], c.c6_entropy, c.c6_coordinates)
+        unlabelled = [stack[known:] for stack in logits]
+        parts[name] = losses.geometric_regulariser(unlabelled, gX[known:], c.c6_entropy, c.c6_coordinates)
         if stage.target == "self" and c.two_sided and clean:
             # the other direction: the un-warped view learns from the warped one
             X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()

@@ -36,8 +36,8 @@ class Batches:
         self.faces, self.seed, self.purpose, self.device = faces, seed, purpose, device
         self.order = Order(len(faces.images), size, seed, f"{purpose}/order")
         self.permutation = None if flip is None else torch.tensor(flip, device=device)
-        extra = faces.index["extra"].to_numpy(dtype=bool)
-        self.primary = None if extra.all() or not extra.any() else ~extra
+        framed = faces.index["framed"].to_numpy(dtype=bool)
+        self.primary = None if framed.all() else framed
 
     def at(self, turn: int) -> Batch:
         """The turn-th batch."""

@@ -25,7 +25,7 @@ class Batch:
 
     I: Tensor  # (B, 3, S, S) in [-1, 1]
     X: Tensor | None = None  # (B', K, 2), landmarks of the first B' images
-    primary: Tensor | None = None  # (B,) bool: images of the domain that X_b belongs to; None: all
+    primary: Tensor | None = None  # (B,) bool: images cropped as X_b and the shapes are; None: all
 
     def joined(self, other: "Batch") -> "Batch":
         """This batch, then the images of another, which has no landmarks."""

@@ -20,11 +20,15 @@ class Calibration:
     the Gaussian of the shapes, inside these modes. Without modes only the mean is tied, X̂ ← X̂ − μ + X_b, which needs
     X_b alone. A teacher shrinks its landmarks a little at every turn (the expectation of a blurred map is pulled
     inwards), and its students repeat its systematic errors; tying the moments of its answers stops both.
+
+    framed: some images are cropped as the shapes are, by the box of their landmarks. Where none is, their shifts and
+    sizes are unlike the shapes', the modes know nothing of them, and the mean alone is tied, of all images.
     """
 
-    def __init__(self, X_b: Tensor, shapes: Tensor, momentum: float = 0.02) -> None:
+    def __init__(self, X_b: Tensor, shapes: Tensor, momentum: float = 0.02, framed: bool = True) -> None:
         self.X_b = X_b  # (K, 2)
         self.momentum = momentum
+        self.framed = framed
         self.count = 0  # batches seen
         self.mean: Tensor | None = None  # μ: (K, 2)
         self.covariance: Tensor | None = None  # Σ: (2K, 2K), float64
@@ -37,13 +41,12 @@ class Calibration:
     def tie(self, X: Tensor, primary: Tensor | None, modes: int, keep: float) -> Tensor:
         """Observe a batch of the teacher's points (B, K, 2), and carry it onto the prior.
 
-        primary (B,) bool: images of the domain that X_b and the shapes belong to; None: all. Others have crops of their
-        own, with shifts and sizes that the shapes' modes do not know: they do not enter the moments, and only the mean
-        error is taken off them.
+        primary (B,) bool: images cropped as the shapes are; None: all. Others, beside them, do not enter the moments,
+        and only the mean error is taken off them.
         """
-        if primary is None:
+        if primary is None or not self.framed:
             self.observe(X)
-            return self.apply(X, modes, keep)
+            return self.apply(X, modes if self.framed else 0, keep)
         self.observe(X[primary], len(X))
         return torch.where(primary[:, None, None], self.apply(X, modes, keep), self.apply(X))
 
@@ -62,9 +65,14 @@ class Calibration:
         self.covariance = spread if self.covariance is None else torch.lerp(self.covariance, spread, share)
 
     def apply(self, X: Tensor, modes: int = 0, keep: float = 1.0) -> Tensor:
-        """Carry points (B, K, 2) onto the prior in its `modes` leading modes, and keep a share of what lies outside."""
+        """Carry points (B, K, 2) onto the prior in its `modes` leading modes, and keep a share of what lies outside.
+
+        Where the shapes are too few for as many modes, all that lies outside is kept.
+        """
         if self.mean is None or self.covariance is None:
             return X
+        if modes > self.modes.shape[1]:
+            modes, keep = self.modes.shape[1], 1.0
         centred = X - self.mean
         if modes == 0:
             return centred + self.X_b

@@ -43,6 +43,8 @@ class Inputs:
     shapes: np.ndarray
     initial: dict[str, torch.Tensor] = field(default_factory=dict)
     """Weights that the encoder starts from; empty: random ones."""
+    origin: str | None = None
+    """How these weights came about, in words."""
 
 
 class Observer(Protocol):
@@ -91,7 +93,8 @@ class Training:
             torch.tensor(flip, device=device) if flip and config.train.mirror else None,
             {name: Family(**family.model_dump()) for name, family in config.warp.items()},
         )
-        self.calibration = Calibration(self.X_b, shapes)
+        framed = bool(inputs.encoder.index["framed"].any() or inputs.gan.index["framed"].any())
+        self.calibration = Calibration(self.X_b, shapes, framed=framed)
         sizes = config.train.batch_size, config.train.gan_batch_size
         self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
         self.unlabelled_batches = (

@@ -27,7 +27,7 @@ COMPUTES = (
     *("maths", "networks", "method", "data/crop.py", "data/framing.py", "data/splits.py"),
     *("data/labelled.py", "data/choosing.py", "data/preparing.py"),
 )
-"""The code under src/brule that a number depends on."""
+"""The code under src/brule that decides what a network learns; what reads, measures and draws around it is left out."""
 
 
 @dataclass(frozen=True)

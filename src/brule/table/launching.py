@@ -23,18 +23,18 @@ class Launcher:
 
     def __call__(self, name: str, parameters: Parameters) -> Outcome:
         """Run to the end; what DVC and the stages say passes through. Raises FailedError."""
+        head = self._out(["git", "rev-parse", "HEAD"]).decode().strip()  # a commit made meanwhile moves it on
         if status := experiments.run(self.root, name, parameters, ["--temp"], replace=True):
             raise FailedError(f"dvc exp run ended with exit status {status}; its own words are above")
-        commit = self._commit(name)
+        commit = self._commit(head, name)
         return Outcome(
             metrics=self._json(commit, "results/metrics.json"),
             train=self._json(commit, "results/train.json"),
             weights=self._detector(commit),
         )
 
-    def _commit(self, name: str) -> str:
+    def _commit(self, head: str, name: str) -> str:
         # An experiment's ref is refs/exps/<commit it started from>/<name>.
-        head = self._out(["git", "rev-parse", "HEAD"]).decode().strip()
         return self._out(["git", "rev-parse", "--verify", f"refs/exps/{head[:2]}/{head[2:]}/{name}"]).decode().strip()
 
     def _json(self, commit: str, path: str) -> dict[str, Any]:
