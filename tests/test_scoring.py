@@ -40,7 +40,7 @@ class Blobs(nn.Module):
 
 
 def known(answers: np.ndarray) -> Known:
-    return Known(nn.Identity(), SHAPE.astype(np.float32), SCHEME, 64, 32, {}, answers)
+    return Known(nn.Identity(), SHAPE.astype(np.float32), SCHEME, 64, 32, {}, answers=answers)
 
 
 def faces(truth: np.ndarray | None, count: int) -> Faces:

@@ -32,10 +32,10 @@ class Detector:
     scheme: Scheme
     image_size: int
     map_size: int
-    architecture: Mapping[str, int] = field(default_factory=dict)
-    """The encoder's stacks, width and depth."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """What the training wrote about itself."""
+    architecture: Mapping[str, int] = field(default_factory=dict)
+    """The encoder's stacks, width and depth."""
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
@@ -55,8 +55,8 @@ class Detector:
             scheme,
             sizes["image_size"],
             sizes["map_size"],
-            {name: sizes[name] for name in ("stacks", "width", "depth")},
             training if isinstance(training, dict) else {},
+            {name: sizes[name] for name in ("stacks", "width", "depth")},
         )
 
     @property
