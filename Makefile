@@ -28,8 +28,8 @@ table1: $(INSTALLED) ## the results table, in hours: LOCATION=/path/to/300w CELE
 	  $(if $(CELEBA),-S 'data.extra.location=$(CELEBA)') $(FLAGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$$($(PYTHON) --version) is too old: brule needs Python 3.11 or later; name one with make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+	  { echo "$$($(PYTHON) --version) is too old: brule needs Python 3.11.4 or later; name one with make PYTHON=python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install -e '.[dev]' -c constraints.txt
 	@touch $@
