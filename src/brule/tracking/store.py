@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import subprocess
@@ -71,7 +72,8 @@ def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mappin
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
     for attempt in range(_OPENING_ATTEMPTS):
         try:
-            return _connect(uri, experiment, name, resume_id, tags)
+            with _alone(uri):
+                return _connect(uri, experiment, name, resume_id, tags)
         except BruleError:
             raise
         except Exception as error:
@@ -82,6 +84,17 @@ def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mappin
                 ) from error
             time.sleep(0.5 * (attempt + 1))
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time opens a database in a file: two that both make its tables leave it broken for good."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    with open(f"{uri.removeprefix('sqlite:///')}.lock", "w", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)  # given back when the file closes, also by a kill
+        yield
 
 
 def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
