@@ -5,11 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from brule import config, figures, files
-from brule.data.faces import load_scheme, load_shapes
+from brule.data.faces import BARYCENTER, FACES, load_scheme, load_shapes
 from brule.entry import main
 from brule.maths import transport
-
-FACES = Path("data/faces")
 
 
 def run() -> None:
@@ -20,9 +18,9 @@ def run() -> None:
         # The shapes lie sorted on the disk: the first ones alone would all be of a kind.
         shapes = shapes[np.random.default_rng(parameters.seed).permutation(len(shapes))[:limit]]
     points = transport.barycenter(shapes, iterations=parameters.barycenter.iterations).numpy().astype(np.float32)
-    files.save_array("data/barycenter.npy", points)
+    files.save_array(BARYCENTER, points)
     figures.barycenter(points, shapes, scheme, Path("results/barycenter.png"))
-    print(f"data/barycenter.npy: {len(points)} landmarks from {len(shapes)} shapes")
+    print(f"{BARYCENTER}: {len(points)} landmarks from {len(shapes)} shapes")
 
 
 if __name__ == "__main__":

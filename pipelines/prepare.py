@@ -3,16 +3,15 @@
 from pathlib import Path
 
 from brule import config
+from brule.data.faces import FACES
 from brule.data.preparing import prepare
 from brule.entry import main
 
 
 def run() -> None:
     parameters = config.read("params.yaml")
-    counts = prepare(
-        Path("data/raw"), Path("data/faces"), parameters.prepare, parameters.seed, parameters.data.normaliser
-    )
-    print("data/faces:", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    counts = prepare(Path("data/raw"), FACES, parameters.prepare, parameters.seed, parameters.data.normaliser)
+    print(f"{FACES}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import brule
 from brule import detector
+from brule.data.crop import DVE, Framing
 from brule.data.schemes import Scheme
 from brule.detector import Detector
 from brule.errors import BruleError
@@ -112,6 +114,9 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, torch.Tensor]], obj
     "a size beyond memory": (lambda h, t: h["encoder"].update(width=4000, depth=1), "weights are not those"),
     "another architecture": (lambda h, t: h["encoder"].update(stacks=1), "weights are not those"),
     "a missing tensor": (lambda h, t: t.pop("encoder.heads.0.weight"), "weights are not those"),
+    "a crop of no size": (lambda h, t: h["framing"].update(fill=0), "header is damaged"),
+    "half a framing": (lambda h, t: h["framing"].pop("lift"), "header is damaged"),
+    "a framing that is none": (lambda h, t: h.update(framing=[0.7, 0.1]), "header is damaged"),
     "no barycenter": (lambda h, t: t.pop("barycenter"), "weights are damaged"),
     "NaN": (lambda h, t: t["encoder.heads.0.weight"].fill_(float("nan")), "weights are damaged"),
 }
@@ -125,6 +130,13 @@ def test_a_damaged_detector_is_one_sentence(tmp_path: Path, encoder: LandmarkEnc
     with pytest.raises(BruleError, match=sentence) as caught:
         Detector.load(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_a_file_keeps_how_its_training_crops_were_framed(tmp_path: Path, encoder: LandmarkEncoder) -> None:
+    path = write(tmp_path / "d.safetensors", encoder, framing=Framing(0.5, 0.1))
+    assert Detector.load(path).framing == brule.load(path).framing == Framing(0.5, 0.1)
+    rewrite(path, lambda header, tensors: header.pop("framing"))  # as it was before framings were written
+    assert Detector.load(path).framing == DVE
 
 
 def test_foreign_files_are_refused(tmp_path: Path, encoder: LandmarkEncoder) -> None:

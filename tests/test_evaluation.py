@@ -73,7 +73,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         np.save(folder / "images.npy", rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
         np.save(folder / "landmarks.npy", (SHAPE + rng.normal(0, 0.03, (count, 5, 2))).astype(np.float32))
         index = pd.DataFrame({"name": [f"{k}.png" for k in range(count)], "source": "x", "group": "g", "labelled": 1})
-        index.assign(extra=0, framed=1).to_csv(folder / "index.csv", index=False)
+        index.assign(framed=1).to_csv(folder / "index.csv", index=False)
     np.save(tmp_path / "data/faces/shapes.npy", (SHAPE + rng.normal(0, 0.03, (12, 5, 2))).astype(np.float32))
     manifest = {
         "scheme": SCHEME.to_json(),
@@ -83,7 +83,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "counts": {"test": 10},
     }
     (tmp_path / "data/faces/manifest.json").write_text(json.dumps(manifest))
-    np.save(tmp_path / "data/barycenter.npy", SHAPE.astype(np.float64))
+    np.save(tmp_path / "data/barycenter.npy", SHAPE)
     torch.manual_seed(0)
     sizes = {"stacks": 1, "width": 16, "depth": 1}
     detector.save(

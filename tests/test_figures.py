@@ -11,7 +11,7 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme
-from brule.figures import style
+from brule.figures import photo, style
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
@@ -141,3 +141,21 @@ def test_history_marks_the_validations_with_an_alarm(tmp_path: Path) -> None:
         seen[name] = picture(tmp_path / f"{name}.png")
     red = {name: (np.abs(image - 255 * np.array(to_rgb(style.WARNING))).max(-1) < 40) for name, image in seen.items()}
     assert red["collapsed"].sum() > red["healthy"].sum() + 10
+
+
+@pytest.mark.parametrize("size", [(300, 200), (90, 160), (4000, 2500)])
+def test_landmarks_are_drawn_where_they_lie_on_a_photo(tmp_path: Path, size: tuple[int, int]) -> None:
+    shares = np.array([[0.25, 0.3], [0.7, 0.6]])
+    photo.photo(Image.new("RGB", size, "black"), shares * size - 0.5, tmp_path / "a.png", Scheme.plain(["a", "b"]))
+    drawn = picture(tmp_path / "a.png")
+    sides = np.array(drawn.shape[1::-1])
+    assert sides.max() <= photo.LONGEST and sides[0] / sides[1] == pytest.approx(size[0] / size[1], rel=0.02)
+    for x, y in shares * sides:
+        assert near(drawn, x, y, style.PARTS[0])
+    assert (drawn.max(-1) > 60).mean() < 0.02, "nothing else is drawn"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+def test_a_photo_a_pixel_wide_is_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
+    photo.photo(Image.new("RGB", size, "black"), np.zeros((2, 2)), tmp_path / "a.png", Scheme.plain(["a", "b"]))
+    assert max(Image.open(tmp_path / "a.png").size) <= photo.LONGEST

@@ -107,3 +107,11 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
     with files.folder(tmp_path / "faces") as folder:
         assert list(folder.iterdir()) == []
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+
+
+def test_the_root_is_the_real_repository_where_dvc_runs_in_a_copy(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert files.root() == tmp_path
+    for unset in (lambda: monkeypatch.setenv("DVC_ROOT", ""), lambda: monkeypatch.delenv("DVC_ROOT")):
+        unset()
+        assert files.root().resolve() == Path.cwd()

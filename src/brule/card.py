@@ -24,11 +24,16 @@ _SAW = {
 }
 _USE = """\
 ```python
-from brule.detector import Detector
+import brule
 
-detector = Detector.load("models/detector.safetensors")
-points = detector.points(crops)  # uint8 (N, {size}, {size}, 3) → float32 (N, {landmarks}, 2), (x, y) in [0, 1]²
-```"""
+detector = brule.load("models/detector.safetensors")
+found = detector.predict("photo.jpg", box)  # x, y, width, height of the landmarks' box, as far as it is known
+found.points, found.confidence, found.names  # ({landmarks}, 2) pixels of the photo, {landmarks} numbers in [0, 1]
+points = detector.points(crops)  # prepared crops, uint8 (N, {size}, {size}, 3) → (N, {landmarks}, 2) in [0, 1]²
+```
+
+Without a box it looks at the largest square in the middle of the photo; `refine=True` looks again, close around what
+was found first. The same from a terminal: `brule predict PHOTO…`; `brule predict --help` explains it."""
 
 
 def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) -> str:

@@ -1,22 +1,27 @@
-"""The shipped model: one safetensors file in, landmarks of prepared crops out. No GAN, no tracker, no pipeline."""
+"""The shipped model: one safetensors file in, landmarks of photos or of prepared crops out. No GAN, no tracker."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from brule import weights
+from brule import prediction, weights
+from brule.data.crop import DVE, Framing
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 from brule.maths import heatmaps
+from brule.maths.pixels import to_tensor
 from brule.networks.hourglass import LandmarkEncoder
+from brule.photos import Photo
+from brule.prediction import Box, Prediction
 
 KIND = weights.Kind("detector", "brule", 1, "models/detector.safetensors")
 _LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096, "stacks": 16, "width": 4096, "depth": 12}
@@ -36,6 +41,8 @@ class Detector:
     """What the training wrote about itself."""
     architecture: Mapping[str, int] = field(default_factory=dict)
     """The encoder's stacks, width and depth."""
+    framing: Framing = DVE
+    """How its training crops were cut around landmarks."""
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
@@ -57,6 +64,7 @@ class Detector:
             sizes["map_size"],
             training if isinstance(training, dict) else {},
             {name: sizes[name] for name in ("stacks", "width", "depth")},
+            _framing(header, path),
         )
 
     @property
@@ -71,7 +79,7 @@ class Detector:
                 f"images of shape {images.shape} and type {images.dtype}: this detector takes uint8 crops of "
                 f"(N, {size}, {size}, 3); prepare the images at prepare.image_size {size}"
             )
-        return torch.from_numpy(np.array(images)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return to_tensor(images, self.device)
 
     @torch.inference_mode()
     def log_maps(self, batch: Tensor) -> Tensor:
@@ -87,6 +95,37 @@ class Detector:
             found.append(heatmaps.coordinates(log_L.exp()).cpu().numpy())
         return np.concatenate(found)
 
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of them
+        self, images: Photo, boxes: Box | None = None, refine: bool = False, batch_size: int = 64
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Photo],
+        boxes: Iterable[Box | None] | None = None,
+        refine: bool = False,
+        batch_size: int = 64,
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        images: Photo | Iterable[Photo],
+        boxes: Box | Iterable[Box | None] | None = None,
+        refine: bool = False,
+        batch_size: int = 64,
+    ) -> Prediction | list[Prediction]:
+        """Landmarks of photos of any size, in the pixels of each photo as it is displayed (its EXIF turn applied).
+
+        images: a path, an array (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16, an image of PIL, which give one
+        Prediction; or several of these, which give a list. boxes: where the landmarks are, as far as that is known:
+        (x, y, width, height) of their box in the photo's pixels for one image, a list of them (or None) for several.
+        Without a box the largest square in the middle is looked at. refine: look a second time, at the square around
+        the points that were found first. Raises BruleError naming the image that is none, or the box that is none.
+        """
+        return prediction.predict(self, images, boxes, refine, batch_size)
+
 
 def save(
     path: Path | str,
@@ -98,11 +137,12 @@ def save(
     map_size: int,
     architecture: Mapping[str, int],
     training: Mapping[str, Any] | None = None,
+    framing: Framing = DVE,
 ) -> None:
     """Write what `Detector.load` reads, atomically. The same weights and words give the same bytes.
 
     encoder: the LandmarkEncoder that ships; barycenter (K, 2) crop units; architecture: its `stacks`, `width` and
-    `depth`; training: anything that JSON holds.
+    `depth`; training: anything that JSON holds; framing: how `prepare` cut the crops around landmarks.
     """
     tensors = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     tensors["barycenter"] = torch.tensor(np.asarray(barycenter))
@@ -113,6 +153,7 @@ def save(
         "encoder": dict(architecture),
         "scheme": scheme.to_json(),
         "training": dict(training or {}),
+        "framing": framing._asdict(),
     }
     weights.save(path, KIND, header, tensors)
 
@@ -127,3 +168,14 @@ def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[s
     except (BruleError, KeyError, TypeError, ValueError):
         raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
     return scheme, sizes
+
+
+def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
+    """Files from before it was written down follow DVE's."""
+    try:
+        framing = Framing(**{name: float(value) for name, value in header.get("framing", DVE._asdict()).items()})
+        if not (0 < framing.fill <= 1 and math.isfinite(framing.lift)):
+            raise ValueError
+    except (AttributeError, TypeError, ValueError):
+        raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
+    return framing

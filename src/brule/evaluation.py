@@ -21,7 +21,6 @@ from brule.gan import Gan
 from brule.maths import metrics
 from brule.scoring import Floats, Split, look, measure, speed
 
-FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 MODELS, RESULTS = Path("models"), Path("results")
 FIGURES = RESULTS / "figures"
 
@@ -41,12 +40,13 @@ def evaluate(config: Config) -> dict[str, Any]:
     """
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
     trained = faces.read_manifest(RESULTS / "train.json", "run the train stage again")
-    manifest, unpaired = faces.load_manifest(FACES), faces.load_shapes(FACES)
+    manifest, unpaired = faces.load_manifest(faces.FACES), faces.load_shapes(faces.FACES)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size
     healthy = metrics.monitors(unpaired, X_b, detector.scheme.normaliser)
     with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
         run.params(flatten(config))
-        splits = {name: measure(detector, faces.load(FACES, name, True), X_b, batch) for name in ("test", "validation")}
+        held_out = {name: faces.load(faces.FACES, name, labels=True) for name in ("test", "validation")}
+        splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
         seen = splits["test" if len(splits["test"].images) else "validation"]
         report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
         report["monitors"] = look(detector, seen.images, X_b, batch)
@@ -111,6 +111,9 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
         figures.overlays(shown.images, shown.points, shown.truth, errors, detector.scheme, path, columns=columns)
     limits = metrics.bounds(healthy)
     figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
+    trials = pd.read_csv(RESULTS / "history.csv")
+    if "tuning/trial" in trials:
+        figures.search(trials[trials["tuning/trial"].notna()].sort_values("tuning/trial"), FIGURES / "tuning.png")
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -152,15 +155,10 @@ def _gan(detector: Detector) -> Gan:
 
 
 def _barycenter(detector: Detector) -> Floats:
-    try:
-        X_b: Floats = np.load(BARYCENTER, allow_pickle=False).astype(np.float64)
-    except FileNotFoundError:
-        raise BruleError(f"{BARYCENTER}: is missing; run the barycenter stage again") from None
-    except (ValueError, EOFError, OSError):
-        raise BruleError(f"{BARYCENTER}: is damaged; run the barycenter stage again") from None
+    X_b = faces.load_barycenter().astype(np.float64)
     if X_b.shape != detector.barycenter.shape:
         raise BruleError(
-            f"{BARYCENTER} has the shape {X_b.shape}, but the detector answers {len(detector.barycenter)} landmarks; "
-            "run `dvc repro` to train it on these data"
+            f"{faces.BARYCENTER} has the shape {X_b.shape}, but the detector answers {len(detector.barycenter)} "
+            "landmarks; run `dvc repro` to train it on these data"
         )
     return X_b

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whole: temporary file in the same folder, fsync, os.replace."""
+"""Where the project lies, and files that are the old one or the new one, whole: a temporary file, fsync, os.replace."""
 
 import errno
 import json
@@ -25,6 +25,11 @@ _SENTENCES = {
     errno.EISDIR: "a folder stands where a file is to be written; move the folder away",
     errno.ENOTDIR: "a file stands where a folder is needed; move the file away",
 }
+
+
+def root() -> Path:
+    """The project's folder, also where DVC runs a stage in a temporary copy of it."""
+    return Path(os.environ.get("DVC_ROOT") or ".")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from brule import weights
 from brule.errors import BruleError
 from brule.maths import heatmaps
+from brule.maths.pixels import to_uint8
 from brule.networks.generator import Generator
 from brule.networks.style import NoiseToStyle
 
@@ -75,9 +76,7 @@ class Gan:
         for start in range(0, len(points), batch_size):
             rows = slice(start, start + batch_size)
             condition = heatmaps.condition(points[rows], self.map_size, self.condition_sigma)
-            I = self.generator(condition, styles[rows])
-            levels = ((I.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-            drawn.append(levels.permute(0, 2, 3, 1).cpu().numpy())
+            drawn.append(to_uint8(self.generator(condition, styles[rows])))
         return np.concatenate(drawn)
 
 
@@ -98,3 +97,15 @@ def save(
     tensors = {f"{name}.{key}": value for name, m in networks.items() for key, value in m.state_dict().items()}
     header = {"landmarks": landmarks, "image_size": image_size, "model": dict(model), "iterations": iterations}
     weights.save(path, KIND, header, tensors)
+
+
+def restore(path: Path | str, networks: Mapping[str, nn.Module]) -> None:
+    """The inverse of `save`: load these networks, under the names they were saved by. Raises BruleError as `Gan.load`
+    does, and where a network is not of the file's sizes."""
+    _, tensors = weights.load(path, KIND)
+    for name, network in networks.items():
+        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        try:
+            network.load_state_dict(own)
+        except RuntimeError:
+            raise BruleError(f"{path}: its {name} is not of the sizes in params.yaml; train with these first") from None

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from brule.config import Config
@@ -13,10 +12,10 @@ from brule.detector import Detector
 from brule.errors import BruleError
 from brule.method.training import Inputs
 
-FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 
-
-def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCENTER) -> tuple[Inputs, list[Path]]:
+def read_inputs(
+    config: Config, folder: Path = data.FACES, barycenter: Path = data.BARYCENTER
+) -> tuple[Inputs, list[Path]]:
     """What the mode may see, and the files it was read from. An unsupervised run opens no training landmarks."""
     train = data.load(folder, "train", labels=config.train.mode != "unsupervised")
     scheme = data.load_scheme(folder)
@@ -34,7 +33,7 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
                 f"train.mode is {config.train.mode}, but no training image in {folder} has landmarks; use unsupervised"
             )
         gan = replace(encoder if config.train.mode == "supervised" else train, landmarks=None)
-    X_b = _barycenter(barycenter)
+    X_b = data.load_barycenter(barycenter)
     initial, origin = _initial(config, len(X_b), paths)
     inputs = Inputs(
         encoder=encoder,
@@ -52,14 +51,6 @@ def read_inputs(config: Config, folder: Path = FACES, barycenter: Path = BARYCEN
                 f"{folder}/{name} holds no images; bring more, or change prepare.{name if name != 'train' else 'limit'}"
             )
     return inputs, paths
-
-
-def _barycenter(path: Path) -> npt.NDArray[np.float32]:
-    try:
-        X_b: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise BruleError(f"{path}: is missing or damaged; run the barycenter stage again") from None
-    return X_b
 
 
 def _initial(config: Config, landmarks: int, paths: list[Path]) -> tuple[dict[str, torch.Tensor], str | None]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule.data.landmarks import write_pts
+from brule.data.landmarks import format_pts
 
 
 def gradient(width: int, height: int, blue: int = 0) -> np.ndarray:
@@ -32,7 +32,7 @@ def photo() -> Callable[..., Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(gradient(100, 80, blue)).save(path)
         if points is not None:
-            write_pts(path.with_suffix(".pts"), points)
+            path.with_suffix(".pts").write_text(format_pts(points))
         return path
 
     return make

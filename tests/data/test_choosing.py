@@ -1,6 +1,7 @@
 """Few labels and disjoint halves in the prepared arrays: no landmark and no photo leaks."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from brule.config import Data, Extra, Prepare
 from brule.data import faces
 from brule.data.choosing import choose
 from brule.data.framing import Face
-from brule.data.landmarks import read_pts, write_pts
+from brule.data.landmarks import read_pts
 from brule.data.preparing import prepare
 from brule.data.records import Record
 from brule.data.sources import fetch
@@ -154,10 +155,11 @@ def test_images_that_have_no_shape_to_lend_are_shown_unless_their_photo_lends():
     assert sum(each.landmarks is not None for each in kept) == 5
 
 
-def test_halves_where_there_is_nothing_to_halve_is_one_sentence(tmp_path: Path, people: Path, raw: Path):
+def test_halves_where_there_is_nothing_to_halve_is_one_sentence(tmp_path: Path, people: Path):
     with pytest.raises(BruleError, match=r"prepare\.halves: photos of the training part with landmarks: 1, which"):
         choose([face("a", "g"), face("b", "g")], Prepare(halves=True), 0, False, ())
-    write_pts(tmp_path / "s" / "1.pts", read_pts(people / "face_1.pts"))
+    (tmp_path / "s").mkdir()
+    shutil.copy(people / "face_1.pts", tmp_path / "s")
     data = Data(source="folder", location=str(people), shapes=str(tmp_path / "s"))
     fetch(data, 0, tmp_path / "given")
     with pytest.raises(BruleError, match=r"prepare\.halves: data\.shapes is given, so .*; set it to false"):

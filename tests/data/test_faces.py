@@ -11,7 +11,7 @@ from brule.data import faces
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
-INDEX = "name,source,group,labelled,extra,framed\nNA,folder,007,1,0,1\nb,celeba,b,0,1,0\n"
+INDEX = "name,source,group,labelled,framed\nNA,folder,007,1,1\nb,celeba,b,0,0\n"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_was_written_is_read(folder: Path):
     assert list(part.index.name) == ["NA", "b"]
     assert list(part.index.group) == ["007", "b"]
     assert list(part.index.labelled) == [True, False]
-    assert list(part.index.extra) == [False, True]
+    assert list(part.index.framed) == [True, False]
     assert faces.load_shapes(folder).shape == (1, 3, 2)
     assert faces.load_scheme(folder).names == ("a", "b", "c")
 
@@ -66,6 +66,21 @@ def test_damage_is_one_sentence(folder: Path, name: str, data: bytes | None):
     assert "\n" not in str(error.value)
 
 
+def test_the_barycenter_is_read_or_its_stage_is_named(tmp_path: Path):
+    path = tmp_path / "barycenter.npy"
+    for write, words in (
+        (lambda: None, "is missing"),
+        (lambda: path.write_bytes(b"garbage"), "is damaged"),
+        (lambda: files.save_array(path, np.zeros((2, 3, 2), np.float32)), "is float32 with 3 dimensions"),
+    ):
+        write()
+        with pytest.raises(BruleError, match=rf"barycenter\.npy: {words}.*; run the barycenter stage again"):
+            faces.load_barycenter(path)
+    files.save_array(path, np.full((700, 2), 0.5, np.float32))
+    found = faces.load_barycenter(path)
+    assert (found == 0.5).all() and found.flags.writeable
+
+
 def test_a_cut_off_array_is_damaged(folder: Path):
     path = folder / "train" / "images.npy"
     path.write_bytes(path.read_bytes()[:9000])
@@ -74,7 +89,7 @@ def test_a_cut_off_array_is_damaged(folder: Path):
 
 
 def test_parts_of_different_runs(folder: Path):
-    files.write_text(folder / "train" / "index.csv", INDEX + "c,folder,c,1,0,1\n")
+    files.write_text(folder / "train" / "index.csv", INDEX + "c,folder,c,1,1\n")
     with pytest.raises(BruleError, match="differ in the number of images"):
         faces.load(folder, "train", labels=False)
     files.save_array(folder / "shapes.npy", np.zeros((2, 3, 2)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule.data.landmarks import read_pts, read_shapes, write_pts
+from brule.data.landmarks import format_pts, read_pts, read_shapes
 from brule.errors import BruleError
 
 TRIANGLE = np.array([[0.0, 0.0], [10.0, 0.5], [5.0, 7.25]])
@@ -21,7 +21,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_pts_round_trip(tmp_path: Path):
-    write_pts(tmp_path / "a.pts", TRIANGLE)
+    write(tmp_path / "a.pts", format_pts(TRIANGLE))
     np.testing.assert_array_equal(read_pts(tmp_path / "a.pts"), TRIANGLE)
 
 
@@ -71,7 +71,7 @@ def test_pts_of_random_bytes_and_missing(tmp_path: Path):
 def many(tmp_path: Path) -> Path:
     for number in range(3):
         (tmp_path / "s" / "deep").mkdir(parents=True, exist_ok=True)
-        write_pts(tmp_path / "s" / "deep" / f"{number}.pts", TRIANGLE + number)
+        write(tmp_path / "s" / "deep" / f"{number}.pts", format_pts(TRIANGLE + number))
     return tmp_path / "s"
 
 
@@ -149,7 +149,7 @@ def test_folders_that_hold_no_equal_shapes(tmp_path: Path):
     with pytest.raises(BruleError, match=r"holds no \.pts file"):
         read_shapes(tmp_path)
     folder = many(tmp_path)
-    write_pts(folder / "z.pts", TRIANGLE[:2])
+    write(folder / "z.pts", format_pts(TRIANGLE[:2]))
     with pytest.raises(BruleError, match=r"z\.pts: has 2 landmarks, 0\.pts 3"):
         read_shapes(folder)
 

@@ -8,11 +8,6 @@ from brule.networks.discriminator import Discriminator
 PAIRS = [(image, maps) for image in (64, 128, 256) for maps in (16, 32, 64, 128) if maps <= image]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def inputs(batch: int, **kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(batch, 3, 64, 64, **kind), torch.rand(batch, 5, 32, 32, **kind)
 

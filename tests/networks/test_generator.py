@@ -8,11 +8,6 @@ from brule.networks.generator import Generator
 PAIRS = [(image, maps) for image in (64, 128, 256) for maps in (16, 32, 64, 128) if maps <= image]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def dots(points: torch.Tensor, size: int) -> torch.Tensor:
     """(B, K, 2) in [0, 1], (x, y) → Gaussians of peak 1 and σ = 1 pixel, (B, K, size, size)."""
     axis = (torch.arange(size) + 0.5) / size

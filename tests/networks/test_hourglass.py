@@ -11,11 +11,6 @@ from brule.networks.hourglass import LandmarkEncoder
 PAIRS = [(image, maps) for image in (64, 128, 256) for maps in (16, 32, 64, 128) if maps <= image]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(("image", "maps"), PAIRS)
 def test_every_size(image, maps):
     with torch.no_grad():

@@ -19,11 +19,6 @@ from brule.networks.layers import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def grouped(layer: ModulatedConv, x: Tensor, style: Tensor) -> Tensor:
     """The definition: every image's own weights, demodulated, in B groups of one convolution; the blur as a pass."""
     batch, inputs, height, width = x.shape

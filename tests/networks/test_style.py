@@ -6,11 +6,6 @@ import torch
 from brule.networks.style import TRUNCATION, NoiseToStyle, StyleEncoder
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("size", [64, 128, 256])
 def test_a_style_per_image(size):
     assert StyleEncoder(size, 7, 4)(torch.randn(2, 3, size, size)).shape == (2, 7)

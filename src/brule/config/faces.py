@@ -112,15 +112,8 @@ class Encoder(Section):
     depth: Annotated[int, Field(ge=1, le=6)] = 3
 
 
-class Generator(Section):
-    """G: channels at the image's own size, doubled at every halving, up to the maximum."""
-
-    width: Positive = 24
-    max_width: Positive = 96
-
-
-class Discriminator(Section):
-    """D: channels, as in the generator."""
+class Pyramid(Section):
+    """G and D: channels at the image's own size, doubled at every halving, up to the maximum."""
 
     width: Positive = 24
     max_width: Positive = 96
@@ -146,6 +139,6 @@ class Model(Section):
     condition_sigma: Rate = 1.5
     """Width of the rendered condition, in heatmap pixels."""
     encoder: Encoder = Encoder()
-    generator: Generator = Generator()
-    discriminator: Discriminator = Discriminator()
+    generator: Pyramid = Pyramid()
+    discriminator: Pyramid = Pyramid()
     style: Style = Style()

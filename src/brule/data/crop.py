@@ -6,21 +6,21 @@ Crop units are [0, 1]² over the square: u = (p + ½ - centre)/side + ½, the ha
 """
 
 import math
-import struct
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from brule import photos
 from brule.errors import BruleError
+from brule.photos import Picture
 
 Points = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
-_ORIENTATION = 274  # the EXIF tag
 
 
 class Square(NamedTuple):
@@ -29,6 +29,19 @@ class Square(NamedTuple):
     x: float
     y: float
     side: float
+
+
+class Framing(NamedTuple):
+    """How landmarks stand in a crop."""
+
+    fill: float
+    """Width of the landmark box over that of the square."""
+    lift: float
+    """The square's centre is moved up by this share of the box's width."""
+
+
+DVE = Framing(0.737, 0.0385)
+"""The protocol of DVE, 52/70.6 and 2/52, which `prepare` follows unless it is told otherwise."""
 
 
 def around(points: Points, fill: float, lift: float) -> Square:
@@ -52,6 +65,12 @@ def to_units(points: Points, square: Square) -> Points:
     return (points + 0.5 - corner) / square.side
 
 
+def to_pixels(units: Points, square: Square) -> Points:
+    """The inverse of `to_units`: landmarks (K, 2) in crop units → pixels."""
+    corner = np.array([square.x, square.y]) - square.side / 2
+    return units * square.side + corner - 0.5
+
+
 def centred(width: int, height: int) -> Square:
     """The largest square in the middle of an image."""
     return Square(width / 2, height / 2, float(min(width, height)))
@@ -67,7 +86,9 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
     if left < 0 or top < 0 or right > image.width or bottom > image.height:
         pad = [max(0, math.ceil(over)) for over in (-left, -top, right - image.width, bottom - image.height)]
         if max(pad[0], pad[2]) > image.width or max(pad[1], pad[3]) > image.height:
-            raise BruleError("the face lies outside the image; check that the landmarks are in this image's pixels")
+            raise BruleError(
+                "the face lies outside the image; check that its landmarks or box are in this image's pixels"
+            )
         spread = ((pad[1], pad[3]), (pad[0], pad[2]), (0, 0))
         image = Image.fromarray(np.pad(np.asarray(image), spread, mode="symmetric"))
         left, right, top, bottom = left + pad[0], right + pad[0], top + pad[1], bottom + pad[1]
@@ -75,44 +96,20 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
+def cut_picture(picture: Picture, square: Square | None, size: int) -> Pixels:
+    """`cut` from a photo that was read; the square, None for the largest centred one, is in the photo's own pixels."""
+    if square is None:
+        return cut(picture.image, centred(*picture.image.size), size)
+    return cut(picture.image, Square(*(value / picture.factor for value in square)), size)
+
+
 def cut_file(path: Path, square: Square | None, size: int) -> Pixels:
     """`cut` from an image file, upright as its EXIF orientation says. None: the largest centred square.
 
     Raises BruleError naming the file where it is missing, is no whole image, or does not hold the square.
     """
+    picture = photos.read(path, square.side if square else None, size)
     try:
-        with Image.open(path) as image:
-            width = image.width
-            upright = image.getexif().get(_ORIENTATION, 1) == 1
-            side = square.side if square else min(image.size)
-            if upright and side >= 4 * size:
-                # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the cost; twice the target is kept for the filter.
-                image.draft(image.mode, (int(image.width * 2 * size / side), int(image.height * 2 * size / side)))
-            factor = round(width / image.width)
-            image.load()
-            pixels = _rgb(image if upright else ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise BruleError(f"{path}: the image is missing; run the download stage again") from None
-    except UnidentifiedImageError:
-        raise BruleError(f"{path}: is no image that can be read; replace or remove the file") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise BruleError(f"{path}: cannot be read ({error}); replace or remove the file") from None
-    if square is None:
-        return cut(pixels, centred(*pixels.size), size)
-    try:
-        return cut(pixels, Square(*(value / factor for value in square)), size)
+        return cut_picture(picture, square, size)
     except BruleError as error:
         raise BruleError(f"{path}: {error}") from None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Grey and palette expanded, 16 bit reduced to 8, transparency laid on white."""
-    if image.mode.startswith("I"):  # 16 bit and more: PIL's own conversion clips at 255 instead of scaling
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")

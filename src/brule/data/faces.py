@@ -15,6 +15,7 @@ from brule.errors import BruleError
 Split = Literal["train", "validation", "test"]
 Array = npt.NDArray[Any]
 
+FACES, BARYCENTER = Path("data/faces"), Path("data/barycenter.npy")
 _AGAIN = "run the prepare stage again"
 
 
@@ -27,7 +28,7 @@ class Faces:
     landmarks: npt.NDArray[np.float32] | None
     """(N, K, 2) in crop units, NaN where unlabelled. None: not asked for, and never opened."""
     index: pd.DataFrame
-    """A row an image: name, source, group (text), labelled, extra, framed (bool: cut by its landmarks' box)."""
+    """A row an image: name, source, group (text), labelled, framed (bool: cut by its landmarks' box)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,6 +55,11 @@ def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
     return np.array(_array(Path(folder) / "shapes.npy", np.float32, 3))
 
 
+def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
+    """X_b (K, 2) in crop units, as the barycenter stage wrote it."""
+    return np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+
+
 def load_manifest(folder: Path | str) -> dict[str, Any]:
     """What `prepare` noted: scheme, counts, image_size, labelled, halves, source, licence, extra."""
     return read_manifest(Path(folder) / "manifest.json", _AGAIN)
@@ -72,20 +78,21 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     return manifest
 
 
-def _array(path: Path, dtype: type[np.generic], dimensions: int) -> Array:
+def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "prepare") -> Array:
+    again = f"run the {stage} stage again"
     try:
         # An empty array cannot be mapped, and needs no mapping.
         array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
     except OSError:
-        raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
+        raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
     except (ValueError, EOFError):
-        raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
+        raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions:
-        raise BruleError(f"{path}: is {array.dtype} with {array.ndim} dimensions, as prepare never writes; {_AGAIN}")
+        raise BruleError(f"{path}: is {array.dtype} with {array.ndim} dimensions, as {stage} never writes; {again}")
     return array
 
 
-_FACTS = ("labelled", "extra", "framed")
+_FACTS = ("labelled", "framed")
 
 
 def _index(path: Path) -> pd.DataFrame:

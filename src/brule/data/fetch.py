@@ -35,7 +35,7 @@ def local(location: str, sha256: str | None = None) -> Iterator[Path]:
     """
     scheme = urlsplit(location).scheme.lower()
     if scheme in ("http", "https"):
-        folder = project_root() / ".resume" / "downloads" / hashlib.sha256(location.encode()).hexdigest()[:16]
+        folder = files.root() / ".resume" / "downloads" / hashlib.sha256(location.encode()).hexdigest()[:16]
         try:
             yield _download(location, sha256, folder)
         except DamagedError:
@@ -57,11 +57,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def project_root() -> Path:
-    """Where resume state lives: the real repository, also where DVC runs a stage in a copy of it."""
-    return Path(os.environ.get("DVC_ROOT", "."))
-
-
 def _path(location: str, scheme: str) -> Path:
     if scheme == "file":
         path = Path(urllib.request.url2pathname(urlsplit(location).path))
@@ -69,8 +64,8 @@ def _path(location: str, scheme: str) -> Path:
         raise BruleError(f"{location}: {scheme} is not supported; give http, https, file, an archive or a folder")
     else:
         path = Path(location).expanduser()
-    if not path.exists() and not path.is_absolute() and (project_root() / path).exists():
-        path = project_root() / path
+    if not path.exists() and (files.root() / path).exists():
+        path = files.root() / path
     if not path.exists():
         raise BruleError(f"{location}: does not exist; set the location to a folder, an archive or a URL")
     if not os.access(path, os.R_OK):

@@ -14,10 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from brule import files
 from brule.data.archives import extract, is_archive
-from brule.data.schemes import IBUG68 as IBUG68
-from brule.data.schemes import Scheme as Scheme
 from brule.errors import BruleError
 
 Points = npt.NDArray[np.float64]
@@ -47,13 +44,8 @@ def read_pts(path: Path | str) -> Points:
     return np.array(points) - 1
 
 
-def write_pts(path: Path | str, points: npt.ArrayLike) -> None:
-    """Write (K, 2) pixels counted from 0 as an iBUG `.pts`, which counts from 1, atomically."""
-    files.write_text(path, format_pts(points))
-
-
 def format_pts(points: npt.ArrayLike) -> str:
-    """The text of an iBUG `.pts` for (K, 2) pixels counted from 0."""
+    """The text of an iBUG `.pts`, which counts from 1, for (K, 2) pixels counted from 0."""
     rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in np.asarray(points, dtype=np.float64).tolist()]
     return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}", ""])
 

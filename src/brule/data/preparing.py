@@ -131,11 +131,11 @@ def _write(folder: Path, raw: Path, faces: Sequence[Face], size: int, landmarks:
     files.save_array(folder / "landmarks.npy", points)
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["name", "source", "group", "labelled", "extra", "framed"])
+    writer.writerow(["name", "source", "group", "labelled", "framed"])
     for face in faces:
         record = face.record
         source = record.image.split("/")[1 if record.extra else 0]
-        facts = (face.landmarks is not None, record.extra, record.points is not None)
+        facts = (face.landmarks is not None, record.points is not None)
         writer.writerow([record.image, source, face.group, *map(int, facts)])
     files.write_text(folder / "index.csv", table.getvalue())
 

@@ -43,7 +43,7 @@ def gaussians(points: Tensor, size: int, sigma: float = 1.0) -> tuple[Tensor, Te
 
 
 def _cut(tails: Tensor) -> Tensor:
-    # far from the peak products would be denormal numbers, on which a CPU is ten times slower
+    # far from the peak products would be denormal numbers, on which a CPU is slow
     return tails.masked_fill(tails < torch.finfo(tails.dtype).eps ** 2, 0)
 
 

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
+from brule.maths.linear import inverse
 from brule.maths.precision import full_precision
 
 Floats = NDArray[np.float64]
@@ -102,13 +103,7 @@ def affine(
         sine = (cross[:, 0, 1] - cross[:, 1, 0]) / (trace + 2 * pull)
         return torch.stack((cosine, sine, -sine, cosine), dim=-1).view(-1, 2, 2)
     eye = pull[:, None, None] * torch.eye(2, device=x.device, dtype=x.dtype)
-    return _inverse(spread + eye) @ (cross + eye)
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    # by hand: the library's solver waits for the GPU and stops the training at a singular matrix
-    a, b, c, d = matrix.flatten(1).unbind(-1)
-    return torch.stack((d, -b, -c, a), dim=-1).view(-1, 2, 2) / (a * d - b * c)[:, None, None]
+    return inverse(spread + eye, least=0) @ (cross + eye)
 
 
 @full_precision
@@ -132,9 +127,9 @@ def gaussian(source: Tensor, target: Tensor) -> Tensor:
     values = values.clamp(min=0)
     known = values > 1e-8 * values.amax()
     root = vectors * values.sqrt() @ vectors.mT
-    inverse = vectors * torch.where(known, values, 1.0).rsqrt().where(known, 0.0) @ vectors.mT
+    whiten = vectors * torch.where(known, values, 1.0).rsqrt().where(known, 0.0) @ vectors.mT
     inner, turned = torch.linalg.eigh(root @ target @ root)
-    T: Tensor = inverse @ (turned * inner.clamp(min=0).sqrt() @ turned.mT) @ inverse
+    T: Tensor = whiten @ (turned * inner.clamp(min=0).sqrt() @ turned.mT) @ whiten
     return T
 
 

@@ -6,28 +6,22 @@ from torch import Tensor
 
 from brule.data.faces import Faces
 from brule.maths.mirror import mirror, mirror_points
+from brule.maths.pixels import to_tensor
 from brule.method.context import Batch
 from brule.method.randomness import Order, generator
-
-
-def to_tensor(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (B, S, S, 3) → float (B, 3, S, S) in [-1, 1], channels last in memory."""
-    pixels = torch.from_numpy(np.array(images))
-    if device.type == "cuda":  # from page-locked memory the copy runs beside what the GPU is still computing
-        pixels = pixels.pin_memory()
-    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Batches:
     """A stream of batches: `at(turn)` depends on the seed and the turn alone.
 
-    `labels` decides whether landmarks travel along; an unsupervised run never opens them.
+    `permutation` (K,) tells which landmarks swap in the mirror; None: nothing is mirrored. Landmarks travel along where
+    the faces have them; an unsupervised run never opens them.
     """
 
     def __init__(
         self,
         faces: Faces,
-        flip: tuple[int, ...] | None,
+        permutation: Tensor | None,
         size: int,
         seed: int,
         purpose: str,
@@ -35,7 +29,7 @@ class Batches:
     ) -> None:
         self.faces, self.seed, self.purpose, self.device = faces, seed, purpose, device
         self.order = Order(len(faces.images), size, seed, f"{purpose}/order")
-        self.permutation = None if flip is None else torch.tensor(flip, device=device)
+        self.permutation = permutation
         framed = faces.index["framed"].to_numpy(dtype=bool)
         self.primary = None if framed.all() else framed
 

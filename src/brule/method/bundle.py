@@ -64,7 +64,7 @@ def build(model: config.Model, train: config.Train, landmarks: int, image_size: 
 
 
 def _placed(module: M, device: torch.device) -> M:
-    """On the device, convolutions with channels last in memory: a third quicker together with bfloat16."""
+    """On the device, convolutions with channels last in memory, the order in which bfloat16 is quick."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -83,8 +83,8 @@ def average(module: nn.Module, decay: float) -> AveragedModel:
 def optimisers(networks: Networks, train: config.Train) -> Optimisers:
     """AdamW for the encoder, Adam for the GAN; D's is adjusted for the lazy penalty (StyleGAN2).
 
-    Fused: one pass over memory, half the time. It takes for granted that gradients lie in memory as their parameters
-    do, which autograd sees to.
+    Fused: one pass over memory in place of several. It takes for granted that gradients lie in memory as their
+    parameters do, which autograd sees to.
     """
     lazy = train.r1_every / (train.r1_every + 1)
     n, styled = networks, (train.momentum, 0.99)

@@ -1,20 +1,13 @@
 """The resume state of a run: one file, replaced atomically, that holds everything the next iteration depends on."""
 
 import io
-import os
 import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from brule.errors import BruleError
-from brule.files import write_bytes
-
-
-def root() -> Path:
-    """The repository's root, also where DVC runs a stage in a temporary copy of it."""
-    return Path(os.environ.get("DVC_ROOT", "."))
+from brule.files import root, write_bytes
 
 
 class Checkpoint:

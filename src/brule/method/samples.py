@@ -2,11 +2,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from brule.data.faces import Faces
 from brule.maths import heatmaps
-from brule.method.batches import to_tensor
+from brule.maths.pixels import to_tensor, to_uint8
 from brule.method.bundle import Networks
 from brule.method.context import Settings, condition
 
@@ -27,9 +26,4 @@ def samples(n: Networks, faces: Faces, s: Settings, device: torch.device) -> tup
         "style 1": n.G_ema(L_sp, styles[0]),
         "style 2": n.G_ema(L_sp, styles[1]),
     }
-    return {name: _uint8(images) for name, images in rows.items()}, X_L.cpu().numpy()
-
-
-def _uint8(images: Tensor) -> np.ndarray:
-    scaled = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return {name: to_uint8(images) for name, images in rows.items()}, X_L.cpu().numpy()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from brule.data.faces import Faces
 from brule.maths import metrics
+from brule.maths.pixels import to_tensor
 from brule.maths.probe import probe
-from brule.method.batches import to_tensor
 
 
 def validate(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from brule.networks.layers import channels_last, halvings
 
 GROUP = 16
-"""Channels of a normalisation group. 16 fill a vector register: other sizes are up to five times slower in bfloat16."""
+"""Channels of a normalisation group. 16 fill a vector register; other sizes are slower in bfloat16."""
 SMALLEST = 2
 """Pixels at which an hourglass stops halving, however deep it was asked to be."""
 

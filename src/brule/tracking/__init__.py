@@ -5,6 +5,6 @@ costs the training.
 """
 
 from brule.tracking.run import Run
-from brule.tracking.store import root, run
+from brule.tracking.store import run
 
-__all__ = ["Run", "root", "run"]
+__all__ = ["Run", "run"]

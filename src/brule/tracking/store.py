@@ -9,11 +9,11 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule.config import Config
 from brule.errors import BruleError
+from brule.files import root
 from brule.tracking.run import Run, reason, say
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 _OPENING_ATTEMPTS = 5
-
-
-def root() -> Path:
-    """The project's folder; the real repository, too, where DVC runs the stage in a copy (`dvc exp run --temp`)."""
-    return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 @contextmanager
@@ -69,7 +64,7 @@ def run(
 
 def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
     """Create or continue the run; a database that another process is creating at this moment is tried again."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root().resolve() / 'mlflow.db'}"
     for attempt in range(_OPENING_ATTEMPTS):
         try:
             with _alone(uri):
@@ -107,7 +102,7 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
     if found is not None and found.lifecycle_stage != "active":
         raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it or set another name")
     # A server knows itself where its artifacts lie; beside a database they would land in the current folder.
-    place = None if uri.startswith("http") else (root() / "mlartifacts").as_uri()
+    place = None if uri.startswith("http") else (root().resolve() / "mlartifacts").as_uri()
     id = found.experiment_id if found is not None else client.create_experiment(experiment, artifact_location=place)
     created = client.create_run(id, run_name=name, tags=dict(tags))
     return Run(client, created.info.run_id)

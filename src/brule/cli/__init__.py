@@ -1,0 +1,5 @@
+"""The command `brule`: a trained detector at the command line."""
+
+from brule.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,49 @@
+"""Landmarks that were found, as text: CSV and JSON for all photos, an iBUG `.pts` for one."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from brule.data.landmarks import format_pts
+from brule.prediction import Prediction
+
+Answers = Mapping[Path, Prediction]
+"""Photo → its landmarks, in the order of the photos."""
+
+
+def csv_text(answers: Answers) -> str:
+    """A line a landmark: image, name, x, y in the photo's pixels (from 0, the centre of the first), confidence."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image", "name", "x", "y", "confidence"])
+    for path, answer in answers.items():
+        writer.writerows([shown(path), *row] for row in _rows(answer))
+    return stream.getvalue()
+
+
+def json_text(answers: Answers) -> str:
+    """The same, a line a photo: [{"image": …, "landmarks": [{"name": …, "x": …, "y": …, "confidence": …}, …]}, …]."""
+    columns = ("name", "x", "y", "confidence")
+    lines = []
+    for path, answer in answers.items():
+        landmarks = [dict(zip(columns, row, strict=True)) for row in _rows(answer)]
+        lines.append(json.dumps({"image": shown(path), "landmarks": landmarks}, ensure_ascii=False, allow_nan=False))
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def pts_text(answer: Prediction) -> str:
+    """One photo's, in pixels counted from 1 as the format has it; without names and confidence."""
+    return format_pts(answer.points)
+
+
+def shown(path: Path) -> str:
+    """A path as text that every encoding takes: bytes that are no UTF-8 become marks."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _rows(answer: Prediction) -> Iterator[tuple[str, float, float, float]]:
+    for name, (x, y), sure in zip(answer.names, answer.points.tolist(), answer.confidence.tolist(), strict=True):
+        yield name, round(x, 3), round(y, 3), round(sure, 4)

@@ -1,0 +1,21 @@
+"""Images as the disk has them, bytes with the channels last, and as the networks see them, numbers in [-1, 1]."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """uint8 (B, S, S, 3) → float32 (B, 3, S, S) in [-1, 1], channels last in memory."""
+    pixels = torch.from_numpy(np.array(images))
+    if device.type == "cuda":  # from page-locked memory the copy runs beside what the GPU is still computing
+        pixels = pixels.pin_memory()
+    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
+    """The inverse: (B, 3, S, S), cut to [-1, 1] → uint8 (B, S, S, 3), each to the nearest level."""
+    levels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    array: npt.NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
+    return array

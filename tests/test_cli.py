@@ -1,0 +1,191 @@
+"""The command: every photo that its arguments name, in the form asked for, and nothing of the user's overwritten."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import brule
+from brule import cli, detector
+from brule.data.landmarks import read_pts
+from brule.data.schemes import Scheme
+from brule.networks.hourglass import LandmarkEncoder
+
+SOURCE = str(Path(__file__).parents[1] / "src")
+NAMES = ["left eye", "right eye", "mouth, or what is left of it"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a detector, and with photos and a file of the user's own in photos/ and photos/more/."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"stacks": 1, "width": 8, "depth": 2}
+    encoder = LandmarkEncoder(3, 64, 16, **sizes)
+    encoder.heads[0].weight.data.mul_(40)
+    facts = {"barycenter": np.zeros((3, 2)), "image_size": 64, "map_size": 16, "architecture": sizes}
+    detector.save("models/detector.safetensors", encoder, scheme=Scheme.plain(NAMES), **facts)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    Path("photos/more").mkdir(parents=True)
+    for name, size in {
+        "a.jpg": (90, 70),
+        "b.png": (50, 80),
+        "more/a.png": (64, 64),
+        "more/.hidden.png": (9, 9),
+    }.items():
+        Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(Path("photos") / name)
+    Path("photos/a.pts").write_text("my own annotation")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("predict", …)` → exit code, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["brule", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(exit_.value.code or 0), shown.out, shown.err
+
+    return call
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def contents() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in Path("photos").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--refine"], ["--box", "10", "-5", "40.5", "30"], ["--box", "20", "20", "9", "9"]]
+)
+def test_the_table_holds_what_the_detector_answers(run: Run, options: list[str]) -> None:
+    code, out, _ = run("predict", "photos/a.jpg", "photos/b.png", *options)
+    assert code == 0
+    table = rows(out)
+    known = tuple(map(float, options[1:])) if len(options) > 1 else None
+    model = brule.load("models/detector.safetensors")
+    for k, path in enumerate(["photos/a.jpg", "photos/b.png"]):
+        answer = model.predict(path, known, refine="--refine" in options)
+        lines = table[3 * k : 3 * k + 3]
+        assert [(line["image"], line["name"]) for line in lines] == [(path, name) for name in NAMES]
+        np.testing.assert_allclose([[float(line["x"]), float(line["y"])] for line in lines], answer.points, atol=1e-3)
+        np.testing.assert_allclose([float(line["confidence"]) for line in lines], answer.confidence, atol=1e-3)
+
+
+def test_json_says_the_same_as_csv(run: Run) -> None:
+    table = rows(run("predict", "photos")[1])
+    records = json.loads(run("predict", "photos", "--format", "json")[1])
+    flat = [{"image": one["image"], **landmark} for one in records for landmark in one["landmarks"]]
+    assert [{key: str(value) for key, value in line.items()} for line in flat] == table
+
+
+def test_files_folders_and_patterns_name_each_photo_once(run: Run) -> None:
+    _, out, _ = run("predict", "photos", "photos/*.png", "photos/a.jpg")
+    assert [line["image"] for line in rows(out)[::3]] == ["photos/a.jpg", "photos/b.png", "photos/more/a.png"]
+    _, out, _ = run("predict", "photos/**/*.png")
+    assert [line["image"] for line in rows(out)[::3]] == ["photos/b.png", "photos/more/a.png"]
+    Path("photos/[1].png").write_bytes(Path("photos/b.png").read_bytes())
+    assert {line["image"] for line in rows(run("predict", "photos/[1].png")[1])} == {"photos/[1].png"}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_folder_for_output_gets_what_stdout_would(run: Run, form: str) -> None:
+    expected = run("predict", "photos", "--format", form)[1]
+    code, out, _ = run("predict", "photos", "--format", form, "--out", "found")
+    assert (code, out) == (0, "")
+    assert Path(f"found/landmarks.{form}").read_text() == expected
+
+
+def test_pts_and_overlays_lie_as_the_photos_do(run: Run) -> None:
+    before = contents()
+    code, out, _ = run("predict", "photos", "--format", "pts", "--overlay", "--out", "found")
+    assert (code, out) == (0, "")
+    written = {str(path.relative_to("found")) for path in Path("found").rglob("*") if path.is_file()}
+    assert written == {f"{name}.{kind}" for name in ("a", "b", "more/a") for kind in ("pts", "png")}
+    answer = brule.load("models/detector.safetensors").predict("photos/more/a.png")
+    np.testing.assert_allclose(read_pts("found/more/a.pts"), answer.points, atol=1e-3)
+    assert contents() == before
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/../photos", "link", "photos/more"])
+def test_nothing_is_written_beside_a_photo(run: Run, out: str) -> None:
+    Path("link").symlink_to("photos")
+    before = contents()
+    code, _, error = run("predict", "photos", "--format", "pts", "--overlay", "--out", out)
+    assert code == 1 and "holds some of these photos; give --out a folder of its own" in error
+    assert contents() == before
+
+
+def test_two_photos_of_one_name_are_told(run: Run) -> None:
+    code, _, error = run("predict", "photos/a.jpg", "photos/more/a.png", "--format", "pts", "--out", "found")
+    assert code == 1 and error.startswith("photos/more/a.png: photos/a.jpg has the same place")
+    answer = brule.load("models/detector.safetensors").predict("photos/a.jpg")
+    np.testing.assert_allclose(read_pts("found/a.pts"), answer.points, atol=1e-3)
+
+
+def test_a_bad_photo_is_told_and_the_others_are_answered(run: Run) -> None:
+    Path("photos/bad.jpg").write_bytes(Path("photos/a.jpg").read_bytes()[:300])
+    Path("empty").mkdir()
+    code, out, error = run("predict", "photos", "missing.jpg", "empty", "nothing*.png")
+    assert code == 1
+    assert [line["image"] for line in rows(out)[::3]] == ["photos/a.jpg", "photos/b.png", "photos/more/a.png"]
+    told = [line for line in error.splitlines() if "Finding landmarks" not in line]
+    assert sorted(line.partition(":")[0] for line in told) == ["empty", "missing.jpg", "nothing*.png", "photos/bad.jpg"]
+
+
+def test_no_model_and_no_folder_for_files_are_told(run: Run) -> None:
+    code, out, error = run("predict", "photos", "--model", "no.safetensors")
+    assert (code, out) == (1, "") and error.startswith("no.safetensors: there is no such file")
+    for option in (["--overlay"], ["--format", "pts"]):
+        code, _, error = run("predict", "photos", *option)
+        assert code == 2 and "give --out DIR" in error
+
+
+def outside(code: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", f"import sys\n{code}"], env=env, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    process = outside("sys.argv = ['brule', 'predict', 'photos']\nfrom brule.cli import main\nmain()")
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    error = process.communicate()[1].lower()
+    assert process.returncode == 1
+    assert "error" not in error and "pipe" not in error
+
+
+def test_what_is_not_needed_is_not_imported() -> None:
+    """Neither by `import brule` and the command's --help, nor by predictions without overlays."""
+    told = "print({'torch', 'matplotlib', 'mlflow', 'dvc', 'brule.gan', 'brule.config'} & set(sys.modules))"
+    use = "brule.load('models/detector.safetensors').predict('photos/a.jpg')"
+    command = (
+        "sys.argv = ['brule', 'predict', 'photos', '--out', 'found']\ntry: brule.cli.main()\nexcept SystemExit: pass"
+    )
+    process = outside(f"import brule, brule.cli\n{told}\n{use}\n{command}\n{told}")
+    assert process.communicate()[0] == "set()\n{'torch'}\n"
+    assert Path("found/landmarks.csv").exists()
+
+
+def test_the_help_explains_the_command(run: Run) -> None:
+    code, out, _ = run("predict", "--help")
+    assert code == 0
+    for word in ("--box", "--refine", "--overlay", "pixels", "confidence", "exit code"):
+        assert word in out
