@@ -5,14 +5,14 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline test smoke table1
+.PHONY: help pipeline test smoke table1 tune
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 pipeline: $(INSTALLED) ## data, barycenter, training, evaluation; ends with the result table
-	$(VENV)/bin/dvc repro
-	@$(VENV)/bin/python pipelines/report.py
+	@start=$$(date +%s); $(VENV)/bin/dvc repro && $(VENV)/bin/python pipelines/report.py && \
+	  echo "in $$(( $$(date +%s) - start )) seconds"
 
 test: $(INSTALLED) ## lint, types and tests
 	$(VENV)/bin/ruff check .
@@ -26,6 +26,9 @@ smoke: $(INSTALLED) ## the whole pipeline in miniature, twice, in a clean clone 
 table1: $(INSTALLED) ## the results table, in hours: LOCATION=/path/to/300w CELEBA=/path/to/img_align_celeba FLAGS=--list
 	$(VENV)/bin/python pipelines/table.py table1 $(if $(LOCATION),-S 'data.location=$(LOCATION)') \
 	  $(if $(CELEBA),-S 'data.extra.location=$(CELEBA)') $(FLAGS)
+
+tune: $(INSTALLED) ## search for the coefficients c5-c10 from the trained models: FLAGS="--trials 40 --workers 2"
+	$(VENV)/bin/python pipelines/tune.py $(FLAGS)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brule import config
+from brule import config, machine
 from brule.data.faces import Faces
 from brule.data.schemes import Scheme
+from brule.maths.pixels import to_tensor
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.randomness import generator
@@ -36,6 +37,8 @@ def build(parameters: config.Config, device: torch.device, exchanged: bool) -> T
         train = parameters.train.model_copy(update={"precision": "float32"})
         parameters = parameters.model_copy(update={"train": train})
     training = Training(parameters, inputs(parameters.prepare.image_size), device)
+    train, images = parameters.train, to_tensor(training.inputs.gan.images[: parameters.train.batch_size], device)
+    training.compute(machine.pace(training.networks.E, images, torch.get_num_threads(), train.precision).precision)
     if exchanged:
         for network in vars(training.networks).values():
             network.to(memory_format=torch.contiguous_format)

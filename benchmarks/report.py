@@ -1,7 +1,7 @@
-"""The result of `training.py` as tables: in the terminal and in Markdown."""
+"""The results of the benchmarks as tables: in the terminal and in Markdown."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pieces import PARTS
@@ -45,12 +45,17 @@ def _row(part: str, ours: float, theirs: float, total: float | None) -> tuple[st
 
 def show(result: dict[str, Any]) -> None:
     """Print every table."""
+    printed(_setting(result), sections(result))
+
+
+def printed(setting: str, tables: Iterable[Section]) -> None:
+    """Print what holds for all tables, and the tables."""
     console = Console()
-    console.print(_setting(result))
-    for title, head, rows in sections(result):
+    console.print(setting)
+    for title, head, rows in tables:
         table = Table(title=title, title_justify="left")
         for column in head:
-            table.add_column(column.replace("`", ""), justify="left" if column == "part" else "right")
+            table.add_column(column.replace("`", ""), justify="left" if column == head[0] else "right")
         for row in rows:
             table.add_row(*row, style="bold" if row[0] == "total" else None)
         console.print(table)
@@ -63,13 +68,18 @@ def _setting(result: dict[str, Any]) -> str:
 
 def filled(text: str, result: dict[str, Any]) -> str:
     """The README with the tables between its two markers. Raises BruleError where they are missing."""
-    pieces = [f"{_setting(result)}."]
-    for title, head, rows in sections(result):
+    return written(text, "training", _setting(result), sections(result))
+
+
+def written(text: str, marker: str, setting: str, tables: Iterable[Section]) -> str:
+    """The README with these tables between the two markers of that name. Raises BruleError where they are missing."""
+    pieces = [f"{setting}."]
+    for title, head, rows in tables:
         lines = [head, ("---",) + ("---:",) * (len(head) - 1), *rows]
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         pieces.append(f"**{title[0].upper()}{title[1:]}**\n\n{table}")
-    marked = re.compile(r"(<!-- training -->\n).*?(<!-- /training -->)", re.DOTALL)
+    marked = re.compile(f"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
     if not marked.search(text):
-        raise BruleError("benchmarks/README.md: the markers <!-- training --> are missing; put them back")
+        raise BruleError(f"benchmarks/README.md: the markers <!-- {marker} --> are missing; put them back")
     body = "\n\n".join(pieces)
     return marked.sub(lambda found: f"{found[1]}{body}\n{found[2]}", text)

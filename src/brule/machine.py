@@ -1,7 +1,8 @@
-"""Which device and how many CPU threads: measured, since a second thread on a busy machine costs more than it gives."""
+"""Which device, how many CPU threads, which precision: measured, since no two machines are quick at the same."""
 
 import os
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -34,19 +35,54 @@ def _prepared(device: torch.device) -> torch.device:
     return device
 
 
-def quickest_threads(module: nn.Module, images: torch.Tensor, repeats: int = 3) -> int:
-    """The number of threads, 1 or all cores, with which a forward and backward pass of `module` takes less time."""
+@dataclass(frozen=True)
+class Pace:
+    """How a run computes on this machine."""
+
+    threads: int
+    """Of the CPU."""
+    precision: str
+    """Of the convolutions: float32 or bfloat16."""
+
+
+def pace(module: nn.Module, images: torch.Tensor, threads: int, precision: str) -> Pace:
+    """What is left open (0 threads, precision `auto`) is measured by forward and backward passes of `module`.
+
+    Threads: 1 or all cores. Precision: bfloat16 where it is clearly quicker, which it is on processors with
+    instructions for it; others only imitate it. A GPU is taken to have them if torch says so.
+    """
+    if images.device.type == "cuda":
+        quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return Pace(torch.get_num_threads(), quick if precision == "auto" else precision)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    choices = [
+        Pace(count, kind)
+        for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
+        for count in ((1, cores) if threads == 0 and cores > 1 else (threads or 1,))
+    ]
+    if len(choices) == 1:
+        return choices[0]
+    _seconds(module, images, choices[-1])  # the first call also allocates
+    return min(choices, key=lambda choice: _seconds(module, images, choice) * _DOUBT[choice.precision])
 
-    def seconds(threads: int) -> float:
-        torch.set_num_threads(threads)
-        best = float("inf")
-        for _ in range(repeats):
-            start = time.perf_counter()
-            sum(out.square().mean() for out in module(images)).backward()
-            best = min(best, time.perf_counter() - start)
-        module.zero_grad(set_to_none=True)
-        return best
 
-    seconds(cores)  # the first call also allocates
-    return min({1, cores}, key=seconds)
+def keep(pace: Pace) -> None:
+    """Compute with these threads from now on: sums in another order are other sums."""
+    torch.set_num_threads(pace.threads)
+
+
+_DOUBT = {"float32": 1.0, "bfloat16": 1.1}
+"""Where the two are as quick as each other, the exact one."""
+
+
+def _seconds(module: nn.Module, images: torch.Tensor, choice: Pace, repeats: int = 3) -> float:
+    torch.set_num_threads(choice.threads)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=choice.precision == "bfloat16"):
+            loss = sum(out.float().square().mean() for out in module(images))
+        loss.backward()
+        best = min(best, time.perf_counter() - start)
+    module.zero_grad(set_to_none=True)
+    return best

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from brule.method.collapse import collapse
 from brule.method.compute import flops
 from brule.method.training import Training
@@ -24,7 +22,7 @@ def summary(training: Training, carry: Mapping[str, Any], mark: str) -> dict[str
         "seconds": round(carry["seconds"], 1),
         "images_per_second": round(training.images / carry["seconds"], 1),
         "tflops": _tflops(training, carry["seconds"]),
-        "threads": torch.get_num_threads(),
+        **carry["pace"],
         "fingerprint": mark,
         "history_rows": len(training.history),
     }

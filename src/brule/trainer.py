@@ -3,30 +3,33 @@
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from brule import detector, figures, files, gan, machine, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.console import Display
+from brule.data.crop import Framing
 from brule.errors import BruleError
 from brule.inputs import read_inputs
-from brule.method.batches import to_tensor
+from brule.maths.pixels import to_tensor
 from brule.method.best import Row
 from brule.method.checkpoint import Checkpoint
 from brule.method.collapse import Watch
+from brule.method.loop import Loop
 from brule.method.samples import samples
 from brule.method.schedule import Moment
 from brule.method.training import Inputs, Training
+from brule.method.tuning import TRIAL, Online
 from brule.stopping import Stop
 from brule.summary import summary, verdict
 
 MODELS, RESULTS = Path("models"), Path("results")
 SAMPLES = RESULTS / "samples"
-SECTIONS = ("seed", "model", "warp", "loss", "train")
+SECTIONS = ("seed", "model", "warp", "loss", "train", "tuning")
 """The parameters that a resumed run must share with the one it continues."""
 
 
@@ -36,7 +39,8 @@ def train(config: Config) -> None:
     mark = fingerprint(config, SECTIONS, [*paths, *_code()])
     checkpoint = Checkpoint(mark)
     training = Training(config, inputs, machine.device(config.train.device))
-    carry = _begin(training, checkpoint)
+    loop = Loop(training)
+    carry = _begin(loop, checkpoint)
     with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
         if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
@@ -46,12 +50,12 @@ def train(config: Config) -> None:
             world = _World(run, display, carry, checkpoint.folder / SAMPLES.name, stop)
             for row in training.history:  # of a resumed run: what fired before the kill is no news
                 world.watch.news(row)
-            training.run(checkpoint, world, carry)
+            loop.run(checkpoint, world, carry)
         if training.iteration < total:
             print(f"stopped and saved at iteration {training.iteration} of {total}; dvc repro goes on", file=sys.stderr)
             raise SystemExit(stop.exit_code)
         world.tick()
-        told = _outputs(training, carry, mark)
+        told = _outputs(training, loop.tuner, carry, mark)
         run.metrics({f"final/{k}": v for k, v in told["validation"].items()}, training.iteration)
         if told["collapsed"]:
             run.tags({"collapsed": told["collapsed"]["sentence"]})
@@ -65,21 +69,24 @@ def _code() -> list[Path]:
     return sorted(path for wing in ("maths", "networks", "method") for path in (package / wing).glob("*.py"))
 
 
-def _begin(training: Training, checkpoint: Checkpoint) -> dict[str, Any]:
+def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
     """Restore the checkpoint where there is one; what the run carries along beside its state."""
+    training = loop.training
     shutil.rmtree(SAMPLES, ignore_errors=True)
-    carry: dict[str, Any] = {"run_id": None, "seconds": 0.0, "threads": training.config.train.threads}
+    carry: dict[str, Any] = {"run_id": None, "seconds": 0.0, "pace": None}
     if state := checkpoint.load():
-        training.restore(state)
+        loop.restore(state)
         carry = state["carry"]
         if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
             shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES, ignore=shutil.ignore_patterns(".*"))
         print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
-    if training.device.type == "cpu":
-        if not carry["threads"]:
-            probe = to_tensor(training.inputs.gan.images[: training.config.train.batch_size], training.device)
-            carry["threads"] = machine.quickest_threads(training.networks.E, probe)
-        torch.set_num_threads(carry["threads"])  # the same after a kill: sums in another order are other sums
+    if carry["pace"] is None:
+        wanted, images = training.config.train, training.inputs.gan.images[: training.config.train.batch_size]
+        chosen = machine.pace(training.networks.E, to_tensor(images, training.device), wanted.threads, wanted.precision)
+        carry["pace"] = asdict(chosen)
+    pace = machine.Pace(**carry["pace"])  # the same after a kill
+    machine.keep(pace)
+    training.compute(pace.precision)
     return carry
 
 
@@ -108,6 +115,10 @@ class _World:
         for sentence in self.watch.news(row):
             self.display.alarm(sentence)
 
+    def trial(self, row: Row) -> None:
+        self.run.metrics({name: float(row[name]) for name in row if name != TRIAL}, int(row[TRIAL]))
+        self.display.trial(row)
+
     def stopping(self) -> bool:
         return self.stop.signal is not None
 
@@ -134,7 +145,7 @@ def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) ->
     run.dataset(name=config.data.source, digest=digest, counts=counts)
 
 
-def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, Any]:
+def _outputs(training: Training, tuner: Online | None, carry: dict[str, Any], mark: str) -> dict[str, Any]:
     """Write models/, results/history.csv and results/train.json."""
     config, n, best = training.config, training.networks, training.best
     if not best.encoder:
@@ -148,6 +159,7 @@ def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, 
         image_size=config.prepare.image_size,
         map_size=config.model.map_size,
         architecture=config.model.encoder.model_dump(),
+        framing=Framing(config.prepare.crop_fill, config.prepare.crop_lift),
         training={
             "mode": config.train.mode,
             "fingerprint": mark,
@@ -164,6 +176,6 @@ def _outputs(training: Training, carry: dict[str, Any], mark: str) -> dict[str, 
         iterations=int(n.G_ema.n_averaged),
     )
     files.write_text(RESULTS / "history.csv", pd.DataFrame(training.history).to_csv(index=False))
-    told = summary(training, carry, mark)
+    told = summary(training, carry, mark) | {"tuned": tuner and tuner.summary()}
     files.write_json(RESULTS / "train.json", told)
     return told

@@ -3,33 +3,32 @@
 from brule.config.faces import (
     Barycenter,
     Data,
-    Discriminator,
     Encoder,
     Extra,
     Family,
-    Generator,
     Model,
     Prepare,
+    Pyramid,
     Style,
     Synthetic,
 )
 from brule.config.reading import Config, Evaluate, Tracking, fingerprint, flatten, parse, read
 from brule.config.section import Section
 from brule.config.training import Loss, Stage, Tolerances, Train
+from brule.config.tuning import Tuning
 
 __all__ = [
     "Barycenter",
     "Config",
     "Data",
-    "Discriminator",
     "Encoder",
     "Evaluate",
     "Extra",
     "Family",
-    "Generator",
     "Loss",
     "Model",
     "Prepare",
+    "Pyramid",
     "Section",
     "Stage",
     "Style",
@@ -37,6 +36,7 @@ __all__ = [
     "Tolerances",
     "Tracking",
     "Train",
+    "Tuning",
     "fingerprint",
     "flatten",
     "parse",

@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from brule.config.faces import Barycenter, Data, Family, Model, Prepare
 from brule.config.section import Positive, Section
 from brule.config.training import Loss, Train
+from brule.config.tuning import Tuning
 from brule.errors import BruleError
 
 
@@ -41,6 +42,7 @@ class Config(Section):
     warp: dict[str, Family]
     loss: Loss = Loss()
     train: Train
+    tuning: Tuning = Tuning()
     evaluate: Evaluate = Evaluate()
     tracking: Tracking = Tracking()
 
@@ -55,6 +57,10 @@ class Config(Section):
         for key, family in named.items():
             if family not in self.warp:
                 raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")
+        if self.tuning.online and self.tuning.stage not in self.train.stages:
+            raise ValueError(
+                f"tuning.stage names {self.tuning.stage!r}, but train.stages has only {', '.join(self.train.stages)}"
+            )
         return self
 
 

@@ -113,7 +113,8 @@ class Train(Section):
     """Probability that a rectangle of the warped view is blanked."""
     flip: bool = True
     """Mirror images at random where the landmark scheme says which landmarks swap."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the convolutions; auto: measured at the start."""
     device: str = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0: measured at the start."""

@@ -4,5 +4,6 @@ from brule.figures.curves import ced
 from brule.figures.grids import overlays, sample_grid
 from brule.figures.shapes import barycenter
 from brule.figures.training import history
+from brule.figures.tuning import search
 
-__all__ = ["barycenter", "ced", "history", "overlays", "sample_grid"]
+__all__ = ["barycenter", "ced", "history", "overlays", "sample_grid", "search"]

@@ -63,11 +63,11 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _groups(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The columns with a value, by what stands before their slash; validation has its own panel."""
+    """The columns with a value, by what stands before their slash; validation and tuning are drawn elsewhere."""
     groups: dict[str, list[str]] = {}
     for name in map(str, table):
         group = name.partition("/")[0]
-        if "/" in name and group != "validation" and table[name].notna().any():
+        if "/" in name and group not in ("validation", "tuning") and table[name].notna().any():
             groups.setdefault(group, []).append(name)
     return dict(sorted(groups.items(), key=lambda item: item[0] != "monitors"))
 

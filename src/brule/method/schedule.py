@@ -53,6 +53,15 @@ class Schedule:
             turns += math.ceil(stage.iterations / stage.gan_every) if stage.gan_every else 0
         raise IndexError(f"iteration {iteration} lies behind the last stage")
 
+    def span(self, stage: str) -> tuple[int, int]:
+        """The first iteration of a stage, and the first one after it; a stage without iterations has none."""
+        first = 0
+        for name, other in self.train.stages.items():
+            if name == stage:
+                return first, first + other.iterations
+            first += other.iterations
+        raise KeyError(stage)
+
     def _ramp(self, gan_turn: int) -> float:
         return min(1.0, gan_turn / self.train.ramp) if self.train.ramp else 1.0
 

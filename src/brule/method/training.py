@@ -1,10 +1,12 @@
-"""The training loop: who runs when, validation, the best checkpoint, and an exact resume.
+"""A run: its networks and all else that changes in it, one iteration, validation, the best checkpoint.
 
-An iteration depends on the saved state and on (seed, iteration) alone. Files, MLflow, the terminal: the observer's.
+An iteration depends on the saved state and on (seed, iteration) alone.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ import torch
 from brule.config import Config
 from brule.data.faces import Faces
 from brule.data.schemes import Scheme
+from brule.errors import BruleError
 from brule.maths import metrics
 from brule.maths.families import Family
 from brule.maths.mirror import mirror_all
@@ -20,7 +23,6 @@ from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches
 from brule.method.best import Best, Row
-from brule.method.checkpoint import Checkpoint
 from brule.method.collapse import noted
 from brule.method.context import Settings
 from brule.method.randomness import derive, generator
@@ -47,27 +49,12 @@ class Inputs:
     """How these weights came about, in words."""
 
 
-class Observer(Protocol):
-    """The world's view of a run."""
-
-    def iteration(self, done: int, moment: Moment, losses: dict[str, float]) -> None:
-        """Called whenever losses were averaged."""
-
-    def row(self, row: Row) -> None:
-        """A new row of the history."""
-
-    def pictures(self, training: "Training", done: int) -> None:
-        """Time for sample grids."""
-
-    def stopping(self) -> bool:
-        """The user wants the run to end here: its state is saved at once, to be continued."""
-
-    def saving(self) -> None:
-        """A checkpoint is about to be written: what was noted so far must last as well."""
+State = dict[str, Any]
+"""What a run is saved as."""
 
 
 class Training:
-    """One run: build it, `restore` it if there is a checkpoint, then `run`."""
+    """One run: build it, `restore` it if there is a state to go on from; `method.loop` runs it."""
 
     def __init__(self, config: Config, inputs: Inputs, device: torch.device) -> None:
         self.config, self.inputs, self.device = config, inputs, device
@@ -80,17 +67,17 @@ class Training:
             for encoder in (self.networks.E, self.networks.E_ema.module):
                 encoder.load_state_dict(inputs.initial)
         self.X_b = torch.tensor(inputs.X_b, dtype=torch.float32, device=device)
-        flip = inputs.scheme.flip if config.train.flip else None
+        flip = torch.tensor(inputs.scheme.flip, device=device) if config.train.flip and inputs.scheme.flip else None
         shapes = torch.tensor(inputs.shapes, dtype=torch.float32, device=device)
-        if flip:  # images are mirrored: so is what they are held against
-            shapes = torch.cat((shapes, mirror_all(shapes, torch.tensor(flip, device=device))))
+        if flip is not None:  # images are mirrored: so is what they are held against
+            shapes = torch.cat((shapes, mirror_all(shapes, flip)))
         self.settings = Settings(
             config.model,
             config.loss,
             config.train,
             self.X_b,
             shapes,
-            torch.tensor(flip, device=device) if flip and config.train.mirror else None,
+            flip if config.train.mirror else None,
             {name: Family(**family.model_dump()) for name, family in config.warp.items()},
         )
         framed = bool(inputs.encoder.index["framed"].any() or inputs.gan.index["framed"].any())
@@ -111,32 +98,6 @@ class Training:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
 
-    def run(self, checkpoint: Checkpoint, observer: Observer, carry: dict[str, Any]) -> None:
-        """Train to the end of the last stage, or save and return early where the observer is stopping.
-
-        `carry` is saved with the state (the MLflow run's id, seconds so far).
-        """
-        every = self.config.train
-        if self.iteration == 0:
-            checkpoint.save(self.state() | {"carry": carry})  # a kill from here on continues the same MLflow run
-        while self.iteration < self.schedule.iterations:
-            moment = self.schedule.at(self.iteration)
-            self.step(moment)
-            self.iteration += 1
-            last = self.iteration == self.schedule.iterations
-            if self.iteration % every.log_every == 0 or last:
-                observer.iteration(self.iteration, moment, self._log(moment, observer))
-            if self.iteration % every.validate_every == 0 or last:
-                self._validate(moment, observer)
-            if self.iteration % every.sample_every == 0 or last:
-                observer.pictures(self, self.iteration)
-            stopping = observer.stopping()
-            if self.iteration % every.save_every == 0 or last or stopping:
-                observer.saving()
-                checkpoint.save(self.state() | {"carry": carry})
-            if stopping:
-                break
-
     def step(self, moment: Moment) -> None:
         """One iteration: Algorithm 1 on one batch, then Algorithm 2 on a fresh one, as the schedule says."""
         n, o, s = self.networks, self.optimisers, self.settings
@@ -154,24 +115,38 @@ class Training:
                 batch = batch.joined(self.unlabelled_batches.at(self.iteration))
             self.images += len(batch.I)
             self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
+        self.iteration += 1
+
+    @property
+    def over(self) -> bool:
+        """The last stage has ended."""
+        return self.iteration == self.schedule.iterations
 
     def _add(self, parts: dict[str, torch.Tensor]) -> None:
         for name, value in parts.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def _log(self, moment: Moment, observer: Observer) -> dict[str, float]:
+    def means(self) -> dict[str, float]:
+        """The means of the losses since the last call."""
         means = {name: float(total) / self._counts[name] for name, total in sorted(self._sums.items())}
         self._sums, self._counts = {}, {}
-        self._record({"stage": moment.name, **means, "encoder/rate": moment.encoder_rate}, observer)
         return means
 
-    def _validate(self, moment: Moment, observer: Observer) -> None:
+    def log(self, moment: Moment) -> dict[str, float]:
+        """The means of the losses since the last call, which become a row of the history."""
+        means = self.means()
+        self._record({"stage": moment.name, **means, "encoder/rate": moment.encoder_rate})
+        return means
+
+    def _measured(self) -> tuple[dict[str, float], list[str]]:
         pair = self.inputs.scheme.normaliser
-        row, alarms = validate(
-            self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device
-        )
-        self._record({"stage": moment.name, **row, **noted(alarms)}, observer)
+        return validate(self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device)
+
+    def validate(self, moment: Moment) -> None:
+        """Measure the encoder's average on the validation split: a row of the history, and perhaps the best so far."""
+        row, alarms = self._measured()
+        self._record({"stage": moment.name, **row, **noted(alarms)})
         if not row:  # the encoder answers NaN: nothing that could ship
             return
         score, healthy = row.get("validation/w1", -float(self.iteration)), not alarms
@@ -180,18 +155,35 @@ class Training:
             weights = {k: v.detach().cpu().clone() for k, v in self.networks.E_ema.module.state_dict().items()}
             self.best = Best(score, self.iteration, healthy, dict(row), alarms, weights)
 
-    def _record(self, row: Row, observer: Observer) -> None:
-        row = {"iteration": self.iteration, **row}
-        self.history.append(row)
-        observer.row(row)
+    def _record(self, row: Row) -> None:
+        self.history.append({"iteration": self.iteration, **row})
+
+    def weigh(self, coefficients: Mapping[str, float]) -> None:
+        """From now on with these coefficients of the loss, {"c5": …}."""
+        self.settings = replace(self.settings, loss=self.settings.loss.model_copy(update=dict(coefficients)))
+
+    def compute(self, precision: str) -> None:
+        """From now on with convolutions in this precision, float32 or bfloat16."""
+        train = self.settings.train.model_copy(update={"precision": precision})
+        self.settings = replace(self.settings, train=train)
+
+    def score(self) -> float:
+        """W₁ over the eye distance on the validation split, in percent; infinite for an encoder that answers NaN.
+
+        Raises BruleError where that split has no landmarks.
+        """
+        row, _ = self._measured()
+        if row and "validation/w1" not in row:
+            raise BruleError("tuning needs landmarks in the validation split, and it has none; set tuning.online=false")
+        return row.get("validation/w1", math.inf)
 
     # ------------------------------------------------------------------------------------------------- the resume state
 
     def _modules(self) -> dict[str, Any]:
         return {**vars(self.networks), **{f"optimiser/{k}": v for k, v in vars(self.optimisers).items()}}
 
-    def state(self) -> dict[str, Any]:
-        """Everything the next iteration depends on: tensors, numbers and strings only."""
+    def state(self) -> State:
+        """Everything the next iteration depends on: tensors, numbers and strings only. Not copied."""
         return {
             "modules": {name: module.state_dict() for name, module in self._modules().items()},
             "calibration": self.calibration.state(),
@@ -203,7 +195,7 @@ class Training:
             "counts": self._counts,
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: State) -> None:
         """The inverse of `state`."""
         for name, module in self._modules().items():
             module.load_state_dict(state["modules"][name])

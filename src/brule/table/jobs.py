@@ -17,14 +17,14 @@ UNSET = "(not given)"
 """Stands for a place that this call was not told: enough to check a row and to find its earlier results."""
 ELSEWHERE = (
     *("data.location", "data.sha256", "data.extra.location", "data.extra.sha256"),
-    *("train.initial", "train.threads", "tracking"),
+    *("train.initial", "train.threads", "train.precision", "tracking"),
 )
 """Parameters that say where and how a run works, not what it computes (`train.initial`: its content counts).
 
 A clone without the data thus finds the committed results; that one location holds other data than another is not seen.
 """
 COMPUTES = (
-    *("maths", "networks", "method", "data/crop.py", "data/framing.py", "data/splits.py"),
+    *("maths", "networks", "method", "photos.py", "data/crop.py", "data/framing.py", "data/splits.py"),
     *("data/labelled.py", "data/choosing.py", "data/preparing.py"),
 )
 """The code under src/brule that decides what a network learns; what reads, measures and draws around it is left out."""

@@ -30,7 +30,7 @@ def write_faces(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
         np.save(folder / split / "images.npy", images)
         np.save(folder / split / "landmarks.npy", landmarks)
         names = [f"{split}{i}" for i in range(count)]
-        index = pd.DataFrame({"name": names, "source": "discs", "group": names, "labelled": 1, "extra": 0, "framed": 1})
+        index = pd.DataFrame({"name": names, "source": "discs", "group": names, "labelled": 1, "framed": 1})
         index.to_csv(folder / split / "index.csv", index=False)
         every.append(landmarks)
     shapes = every[0][np.lexsort(every[0].reshape(len(every[0]), -1).T[::-1])]

@@ -1,0 +1,3 @@
+from .golden_section import GoldenSectionSampler, Step
+
+__all__ = ["GoldenSectionSampler", "Step"]

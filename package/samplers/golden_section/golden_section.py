@@ -1,0 +1,1 @@
+../../../src/brule/method/golden_section.py

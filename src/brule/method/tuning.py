@@ -1,0 +1,192 @@
+"""The search for c5–c10 (section 2): what a trial of training is, and the search in the course of one run."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+
+from brule.config import Config
+from brule.errors import BruleError
+from brule.method.best import Row
+from brule.method.golden_section import GoldenSectionSampler
+from brule.method.training import State, Training
+
+TRIAL = "tuning/trial"
+
+
+def ranges(config: Config) -> dict[str, FloatDistribution]:
+    """{c5: log-uniform in [c5 / range, c5 · range], …} of the coefficients that are searched for and are not 0.
+
+    Raises BruleError where none is left.
+    """
+    loss, tuning = config.loss, config.tuning
+    values: dict[str, float] = {name: float(getattr(loss, name)) for name in tuning.coefficients}
+    found = {
+        name: FloatDistribution(value / tuning.range, value * tuning.range, log=True)
+        for name, value in values.items()
+        if value > 0
+    }
+    if not found:
+        raise BruleError("tuning.coefficients: every one of them is 0 in `loss`; give the search one that is not")
+    return found
+
+
+def sampler(config: Config) -> GoldenSectionSampler:
+    """The paper's search from the coefficients of `loss`.
+
+    A line's first trial trains on with the incumbent's coefficients: the others are held against what the same
+    stretch of training does without a change.
+    """
+    space, tuning = ranges(config), config.tuning
+    return GoldenSectionSampler(
+        seed=config.seed,
+        ranges=space,
+        start={name: float(getattr(config.loss, name)) for name in space},
+        step=tuning.step,
+        tolerance=tuning.tolerance,
+        directions=tuning.directions,
+        remeasure=True,
+    )
+
+
+def row(search: GoldenSectionSampler, study: optuna.Study, trial: optuna.trial.FrozenTrial, iteration: int) -> Row:
+    """A finished trial as a row of the history: c5 … c10, its score, and the best of the decided path so far."""
+    path = [step for step in search.path(study) if step.number <= trial.number]
+    incumbent, best = (path[-1].incumbent, path[-1].incumbent_value) if path else (trial.number, math.nan)
+    return {
+        "iteration": iteration,
+        TRIAL: float(trial.number),
+        **{f"tuning/{name}": float(value) for name, value in trial.params.items()},
+        "tuning/score": math.nan if trial.value is None else trial.value,
+        "tuning/incumbent": float(incumbent),
+        "tuning/best": best,
+    }
+
+
+class Online:
+    """The search in the course of one run: every `tuning.iterations` iterations of the stage `tuning.stage` a trial.
+
+    `continue: origin`: every trial of a line trains on from the state at the line's start; when the line is over, the
+    run goes on from what its best trial left. The stage then takes as many times its iterations as a line has trials.
+    `continue: latest` (the paper's): nothing is ever taken back, and a trial is a stretch of the stage.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.space, self.search = config, ranges(config), sampler(config)
+        self.rewinds = config.tuning.continues == "origin"
+        self.study = _study(self.search, [])
+        self.trial: optuna.Trial | None = None
+        self.end = 0
+        self.line: int | None = None  # the present one
+        self.origin: State | None = None  # the state at the start of the line
+        self.kept: State | None = None  # the state that the incumbent left
+        self.rows: list[Row] = []
+
+    def turn(self, training: Training) -> Row | None:
+        """Between two iterations: end a trial that is over, begin the next one. Returns the row of the one ended."""
+        first, last = training.schedule.span(self.config.tuning.stage)
+        ended = None
+        if self.trial is not None and training.iteration == self.end:
+            ended = self._end(training, self.trial)
+        if self.trial is None and first <= training.iteration and (ended or training.iteration < last):
+            self._begin(training, last)
+        return ended
+
+    @property
+    def tentative(self) -> bool:
+        """What happens now may be taken back."""
+        return self.rewinds and self.trial is not None
+
+    def _end(self, training: Training, trial: optuna.Trial) -> Row:
+        score = training.score()
+        frozen = self.study.tell(trial, score if math.isfinite(score) else math.inf)
+        ended = row(self.search, self.study, frozen, training.iteration)
+        self.rows.append(ended)
+        training.history.append(ended)
+        if self.rewinds and math.isfinite(score) and ended["tuning/incumbent"] == trial.number:
+            self.kept = copy.deepcopy(training.state())
+        self.trial = None
+        return ended
+
+    def _begin(self, training: Training, last: int) -> None:
+        trial = self.study.ask(fixed_distributions=dict(self.space))
+        line = self.search.line(self.study.trials[trial.number])
+        if self.rewinds and self.origin is not None and line == self.line:
+            self._recall(training, self.origin)
+        elif self.rewinds:
+            self._next_line(training)
+            self.line, self.origin = line, copy.deepcopy(training.state())
+        if training.iteration < last:
+            self.trial, self.end = trial, min(training.iteration + self.config.tuning.iterations, last)
+            training.weigh(trial.params)
+        else:  # the stage is over, and this line with it
+            training.weigh(self.coefficients())
+
+    def _next_line(self, training: Training) -> None:
+        """The line is over: on from what its best trial left."""
+        if self.kept is not None:
+            self._recall(training, self.kept)
+        elif self.rows:
+            raise BruleError(
+                "tuning: no trial of a line ended with a finite answer of the encoder; "
+                f"lower train.stages.{self.config.tuning.stage}.learning_rate or tuning.range"
+            )
+        self.kept = None
+
+    def _recall(self, training: Training, state: State) -> None:
+        """Back to that state; the rows of all trials stay in the history."""
+        training.restore(copy.deepcopy(state))
+        known = {past[TRIAL] for past in training.history if TRIAL in past}
+        training.history += [past for past in self.rows if past[TRIAL] not in known]
+
+    def coefficients(self) -> dict[str, float]:
+        """The incumbent's, as far as the search has come."""
+        path = self.search.path(self.study)
+        return dict(self.study.trials[path[-1].incumbent].params) if path else {}
+
+    def summary(self) -> dict[str, Any]:
+        """What the search came to, for results/train.json."""
+        scores = [past["tuning/score"] for past in self.rows]
+        return {
+            "trials": len(self.rows),
+            "first": scores[0] if scores else None,
+            "best": self.rows[-1]["tuning/best"] if scores else None,
+            "coefficients": self.coefficients(),
+        }
+
+    # ------------------------------------------------------------------------------------------------- the resume state
+
+    def state(self) -> State:
+        """The finished trials and the states that may be gone back to; a trial under way is asked for again."""
+        finished = [t for t in self.study.trials if t.state.is_finished()]
+        return {
+            "trials": [{"params": t.params, "value": t.value, "attrs": t.system_attrs} for t in finished],
+            "running": self.trial is not None,
+            **{name: getattr(self, name) for name in ("end", "line", "origin", "kept", "rows")},
+        }
+
+    def restore(self, state: State, training: Training) -> None:
+        """The inverse of `state`; training has its own back already."""
+        self.study = _study(self.search, state["trials"], self.space)
+        for name in ("end", "line", "origin", "kept", "rows"):
+            setattr(self, name, state[name])
+        self.trial = self.study.ask(fixed_distributions=dict(self.space)) if state["running"] else None
+        if coefficients := self.trial.params if self.trial else self.coefficients():
+            training.weigh(coefficients)
+
+
+def _study(
+    search: GoldenSectionSampler, trials: list[State], space: Mapping[str, FloatDistribution] | None = None
+) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=search, study_name="online")
+    for past in trials:
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=past["params"], distributions=dict(space or {}), value=past["value"], system_attrs=past["attrs"]
+            )
+        )
+    return study

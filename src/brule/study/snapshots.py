@@ -1,0 +1,66 @@
+"""What a trial's training left, kept as Optuna artifacts: the next line trains on from its incumbent's."""
+
+import io
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import FrozenTrial
+
+from brule.errors import BruleError
+from brule.files import write_bytes
+from brule.method.training import State
+
+_KEY = "snapshot"  # the user attribute that holds the artifact's id
+
+
+class Snapshots:
+    """States of training by trial, in `folder`, which all workers must see."""
+
+    def __init__(self, study: optuna.Study, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.study, self.folder, self.store = study, folder, FileSystemArtifactStore(str(folder))
+
+    def keep(self, trial: optuna.Trial, state: State) -> None:
+        """Store what a trial left. Call it before the trial is told."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with tempfile.TemporaryDirectory(dir=self.folder) as place:
+            path = Path(place) / "state.pt"
+            write_bytes(path, buffer.getvalue())
+            found = upload_artifact(artifact_store=self.store, file_path=str(path), study_or_trial=trial)
+        trial.set_user_attr(_KEY, found)
+
+    def of(self, number: int) -> State:
+        """What the trial of that number left. Raises BruleError where it is not in the folder."""
+        id = self.study.trials[number].user_attrs.get(_KEY)
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "state.pt"
+            try:
+                download_artifact(artifact_store=self.store, artifact_id=str(id), file_path=str(path))
+                state: State = torch.load(path, map_location="cpu", weights_only=True)
+            except (ArtifactNotFound, OSError):
+                raise BruleError(
+                    f"{self.folder}: lacks what trial {number} left; give every worker the same --snapshots folder"
+                ) from None
+            except Exception as error:  # torch raises whatever its zip reader or unpickler meets
+                raise BruleError(
+                    f"{self.folder}: what trial {number} left cannot be read ({type(error).__name__})"
+                ) from None
+        return state
+
+    def prune(self, needed: set[int]) -> None:
+        """Remove what no trial will train on from: all but the snapshots of these trials."""
+        for trial in self.study.get_trials(deepcopy=False):
+            if trial.number not in needed and (id := _id(trial)):
+                with suppress(ArtifactNotFound, OSError):  # another worker was faster
+                    self.store.remove(id)
+
+
+def _id(trial: FrozenTrial) -> Any:
+    return trial.user_attrs.get(_KEY) if trial.state.is_finished() else None

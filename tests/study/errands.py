@@ -1,0 +1,88 @@
+"""What the tests let other processes do, and the search that they do it in: its trials take no time."""
+
+import fcntl
+import math
+import time
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+
+from brule.method.golden_section import GoldenSectionSampler
+from brule.study.marks import asked, release_lost
+from brule.study.storage import join
+
+START = {f"c{5 + i}": 10.0**i for i in range(6)}
+RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
+
+
+def sampler(remeasure: bool = False) -> GoldenSectionSampler:
+    return GoldenSectionSampler(
+        seed=3, ranges=RANGES, start=START, step=0.3, tolerance=0.1, directions=3, remeasure=remeasure
+    )
+
+
+def loss(params: dict[str, float]) -> float:
+    """Quadratic in the logarithms, with its minimum 20 times above the start."""
+    return sum((1 + i) * math.log10(params[name] / START[name] / 20) ** 2 for i, name in enumerate(START))
+
+
+def path(study: optuna.Study, search: GoldenSectionSampler, steps: int) -> list[tuple[Any, ...]]:
+    """What does not depend on how often a search was interrupted: all but the numbers of the trials."""
+    trials = study.trials
+    return [
+        (step.line, step.direction, step.t, step.value, step.incumbent_value, trials[step.number].params)
+        for step in search.path(study)[:steps]
+    ]
+
+
+def evaluate(
+    study: optuna.Study, search: GoldenSectionSampler, steps: int, hangs: int = -1, parent: Connection | None = None
+) -> None:
+    """Evaluate until so many steps are decided; at the trial that is numbered `hangs` wait to be killed."""
+    while len(search.path(study)) < steps:
+        release_lost(study)
+        with asked(study, RANGES) as trial:
+            if parent:
+                parent.send(trial.number)
+                time.sleep(60 if trial.number == hangs else 0.02)
+            study.tell(trial, loss(trial.params))
+
+
+def work(parent: Connection, url: str, steps: int, hangs: int = -1) -> None:
+    search = sampler()
+    evaluate(join(url, "search", search), search, steps, hangs, parent)
+
+
+def ask(parent: Connection, url: str) -> None:
+    """Join a study when told to, ask for a trial, say so, and do nothing until told to end."""
+    parent.recv()
+    join(url, "search", RandomSampler()).ask()
+    parent.send("asked")
+    parent.recv()
+
+
+def hold(parent: Connection, file: str) -> None:
+    """Hold the lock of a file until told to end."""
+    with open(file, "ab") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        parent.send("held")
+        parent.recv()
+
+
+def send(errand: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
+    """A process that does one of these errands, and the way to talk with it.
+
+    It descends from a server that has loaded the libraries once, and has no threads that a fork would leave behind.
+    """
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["brule.method.golden_section", "brule.study.storage"])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=errand, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours

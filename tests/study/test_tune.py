@@ -1,0 +1,120 @@
+"""The search from trained models: what it writes, going on after a stop, joining, and what it never opens."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from brule import config, experiments, trainer
+from brule.errors import BruleError
+from brule.method.training import Training
+from brule.study.tune import Place, tune
+
+Tiny = Callable[..., config.Config]
+PLACE = Place("journal:tuning/study.journal", "c5-c10", Path("tuning/snapshots"))
+
+
+@pytest.fixture(autouse=True)
+def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+
+
+@pytest.fixture
+def settings(project: Path, tiny: Tiny) -> Callable[..., config.Config]:
+    """A trained tiny run, and `settings(trials=…)`, the parameters of a search from it."""
+    trainer.train(tiny())
+    return lambda **tuning: tiny(tuning={"iterations": 1, "directions": 2, "tolerance": 0.4} | tuning)
+
+
+def test_a_search_ends_with_an_experiment_of_its_coefficients(
+    settings: Callable[..., config.Config], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(settings(trials=5), PLACE)
+    table = pd.read_csv("results/tuning/trials.csv")
+    assert list(table["tuning/trial"]) == [0, 1, 2, 3, 4]
+    assert table["tuning/best"].iloc[-1] <= table["tuning/best"].iloc[0] or table["tuning/incumbent"].iloc[-1] > 0
+    assert Path("results/tuning/search.png").stat().st_size > 5000
+    (project / "params.yaml").write_text(json.dumps(settings().model_dump(mode="json", by_alias=True)))
+    wanted = experiments.plan(project, "tuned")
+    best = table.set_index("tuning/trial").loc[table["tuning/incumbent"].iloc[-1]]
+    for name in ("c5", "c6", "c7", "c8", "c9", "c10"):
+        assert wanted["loss"][name] == pytest.approx(best[f"tuning/{name}"], rel=1e-3)
+    assert f"dvc exp run -S loss.c5={wanted['loss']['c5']!r}" in capsys.readouterr().out
+
+
+def test_with_more_trials_the_same_search_goes_on(settings: Callable[..., config.Config], project: Path) -> None:
+    tune(settings(trials=3), PLACE)
+    tune(settings(trials=6), PLACE)
+    stepwise = pd.read_csv("results/tuning/trials.csv")
+    shutil.rmtree(project / "tuning")
+    tune(settings(trials=6), PLACE)
+    pd.testing.assert_frame_equal(pd.read_csv("results/tuning/trials.csv"), stepwise)
+
+
+def test_an_interrupted_trial_is_made_again(
+    settings: Callable[..., config.Config], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune(settings(trials=5), PLACE)
+    whole = pd.read_csv("results/tuning/trials.csv")
+    shutil.rmtree(project / "tuning")
+    count, score = [0], Training.score
+
+    def cut(training: Training) -> float:
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        return score(training)
+
+    monkeypatch.setattr(Training, "score", cut)
+    with pytest.raises(KeyboardInterrupt):
+        tune(settings(trials=5), PLACE)
+    tune(settings(trials=5), PLACE)
+    again = pd.read_csv("results/tuning/trials.csv")
+    assert list(again["tuning/score"]) == list(whole["tuning/score"])
+    assert list(again["tuning/trial"]) == [0, 1, 3, 4, 5], "the one that was cut short has failed"
+
+
+def test_the_test_split_is_never_opened(settings: Callable[..., config.Config], project: Path) -> None:
+    shutil.rmtree(project / "data/faces/test")
+    tune(settings(trials=2), PLACE)
+    assert len(pd.read_csv("results/tuning/trials.csv")) == 2
+
+
+def test_training_never_reads_what_a_search_wrote(
+    settings: Callable[..., config.Config], project: Path, tiny: Tiny
+) -> None:
+    tune(settings(trials=4), PLACE)
+    before = json.loads(Path("results/train.json").read_text())["fingerprint"]
+    trainer.train(tiny())
+    assert json.loads(Path("results/train.json").read_text())["fingerprint"] == before
+
+
+def test_a_study_of_other_parameters_is_not_gone_on_with(settings: Callable[..., config.Config]) -> None:
+    tune(settings(trials=1), PLACE)
+    with pytest.raises(BruleError, match="other parameters, data or models; give this one another --name"):
+        tune(settings(trials=2, iterations=2), PLACE)
+
+
+def test_without_models_there_is_nothing_to_start_from(settings: Callable[..., config.Config], project: Path) -> None:
+    (project / "models/gan.safetensors").unlink()
+    with pytest.raises(BruleError, match=r"models/gan\.safetensors: there is no such file"):
+        tune(settings(trials=1), PLACE)
+
+
+def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config.Config], project: Path) -> None:
+    tune(settings(trials=9), PLACE)
+    kept = [path for path in (project / "tuning/snapshots").iterdir() if path.is_file()]
+    assert 0 < len(kept) < 9
+    assert all("modules" in torch.load(path, weights_only=True) for path in kept)
+
+
+def test_a_lost_snapshot_is_named(settings: Callable[..., config.Config], project: Path) -> None:
+    tune(settings(trials=1), PLACE)
+    shutil.rmtree(project / "tuning/snapshots")
+    with pytest.raises(BruleError, match="lacks what trial 0 left; give every worker the same --snapshots folder"):
+        tune(settings(trials=2), PLACE)
