@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "console": ("errors",),
     "stopping": ("errors",),
     "summary": ("method",),
+    "shipping": ("method.training", "detector", "gan", "data.crop"),
     "config": ("config", "errors"),
     "maths": ("maths", "errors"),
     "networks": ("networks",),
@@ -68,12 +69,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "study.storage": ("study.marks", *FOUNDATION),
     "study": (
         *("study", "method", "maths.pixels", "detector", "gan", "inputs", "figures", "tracking", "console", "machine"),
-        *("stopping", "experiments", "config"),
+        *("stopping", "shipping", "experiments", "config"),
         *FOUNDATION,
     ),
     "inputs": ("method.training", "data.faces", "detector", "config", *FOUNDATION),
     "trainer": (
-        *("method", "data", "detector", "gan", "figures", "tracking", "console", "machine", "stopping", "summary"),
+        *("method", "data", "figures", "tracking", "console", "machine", "stopping", "summary", "shipping"),
         *("inputs", "maths.pixels", "config"),
         *FOUNDATION,
     ),

@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from brule import detector, figures, files, gan, machine, tracking
+from brule import figures, files, machine, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.console import Display
-from brule.data.crop import Framing
 from brule.errors import BruleError
 from brule.inputs import read_inputs
 from brule.maths.pixels import to_tensor
@@ -24,6 +23,7 @@ from brule.method.samples import samples
 from brule.method.schedule import Moment
 from brule.method.training import Inputs, Training
 from brule.method.tuning import TRIAL, Online
+from brule.shipping import ship_detector, ship_gan
 from brule.stopping import Stop
 from brule.summary import summary, verdict
 
@@ -147,34 +147,12 @@ def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) ->
 
 def _outputs(training: Training, tuner: Online | None, carry: dict[str, Any], mark: str) -> dict[str, Any]:
     """Write models/, results/history.csv and results/train.json."""
-    config, n, best = training.config, training.networks, training.best
+    best = training.best
     if not best.encoder:
         raise BruleError("training: the encoder never gave a finite answer; lower the learning rates in train.stages")
     training.networks.E_ema.module.load_state_dict(best.encoder)
-    detector.save(
-        MODELS / "detector.safetensors",
-        n.E_ema.module,
-        barycenter=training.inputs.X_b,
-        scheme=training.inputs.scheme,
-        image_size=config.prepare.image_size,
-        map_size=config.model.map_size,
-        architecture=config.model.encoder.model_dump(),
-        framing=Framing(config.prepare.crop_fill, config.prepare.crop_lift),
-        training={
-            "mode": config.train.mode,
-            "fingerprint": mark,
-            "iteration": best.iteration,
-            "initial": training.inputs.origin,
-        },
-    )
-    gan.save(
-        MODELS / "gan.safetensors",
-        {"generator": n.G_ema.module, "discriminator": n.D, "style": n.S, "noise_to_style": n.So},
-        landmarks=len(training.inputs.X_b),
-        image_size=config.prepare.image_size,
-        model=config.model.model_dump(),
-        iterations=int(n.G_ema.n_averaged),
-    )
+    ship_detector(MODELS / "detector.safetensors", training, {"fingerprint": mark, "iteration": best.iteration})
+    ship_gan(MODELS / "gan.safetensors", training)
     files.write_text(RESULTS / "history.csv", pd.DataFrame(training.history).to_csv(index=False))
     told = summary(training, carry, mark) | {"tuned": tuner and tuner.summary()}
     files.write_json(RESULTS / "train.json", told)

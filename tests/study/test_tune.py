@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from brule import config, experiments, trainer
+from brule.detector import Detector
 from brule.errors import BruleError
 from brule.method.training import Training
 from brule.study.tune import Place, tune
@@ -39,6 +40,8 @@ def test_a_search_ends_with_an_experiment_of_its_coefficients(
     assert list(table["tuning/trial"]) == [0, 1, 2, 3, 4]
     assert table["tuning/best"].iloc[-1] <= table["tuning/best"].iloc[0] or table["tuning/incumbent"].iloc[-1] > 0
     assert Path("results/tuning/search.png").stat().st_size > 5000
+    trials = [Detector.load(f"results/tuning/{name}.safetensors").training["trial"] for name in ("first", "best")]
+    assert trials == [0, table["tuning/incumbent"].iloc[-1]]
     (project / "params.yaml").write_text(json.dumps(settings().model_dump(mode="json", by_alias=True)))
     wanted = experiments.plan(project, "tuned")
     best = table.set_index("tuning/trial").loc[table["tuning/incumbent"].iloc[-1]]

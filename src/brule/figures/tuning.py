@@ -15,7 +15,7 @@ def search(table: pd.DataFrame, path: Path | str) -> None:
     """Draw trials, one a row in order: `tuning/trial`, `tuning/score` (W₁, percent), `tuning/incumbent` (the number of
     the best trial then), `tuning/best` (its score) and `tuning/c5` …, drawn as multiples of the first trial's."""
     names = [name for name in map(str, table) if name.startswith("tuning/c") and table[name].notna().all()]
-    with Sheet(path, 7.2, 5.4) as figure:
+    with Sheet(path, 7.2, 5.8) as figure:
         if table.empty:
             figure.text(0.5, 0.5, "no trial has ended", ha="center", color=FAINT)
             return
@@ -24,7 +24,7 @@ def search(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def _scores(figure: Figure, table: pd.DataFrame) -> None:
-    axes = figure.add_axes((0.09, 0.6, 0.88, 0.34))
+    axes = figure.add_axes((0.09, 0.63, 0.88, 0.31))
     axes.set_title("W₁ on the validation split, % of the normalising distance")
     trials, scores = table["tuning/trial"], table["tuning/score"].replace(np.inf, np.nan)
     axes.plot(trials, scores, "o", color=FAINT, markersize=4, label="a trial")
@@ -36,7 +36,7 @@ def _scores(figure: Figure, table: pd.DataFrame) -> None:
 
 
 def _path(figure: Figure, table: pd.DataFrame, names: list[str]) -> None:
-    axes = figure.add_axes((0.09, 0.09, 0.88, 0.38))
+    axes = figure.add_axes((0.09, 0.17, 0.88, 0.36))
     axes.set_title("Coefficients, as multiples of those at the start")
     axes.set_xlabel("trial")
     axes.set_yscale("log")
@@ -48,4 +48,4 @@ def _path(figure: Figure, table: pd.DataFrame, names: list[str]) -> None:
         axes.plot(table["tuning/trial"], share, ".", color=colour, markersize=3, alpha=0.5)
         label = f"{name.removeprefix('tuning/')}: {table[name].iloc[0]:.3g} → {table[name].iloc[held[-1]]:.3g}"
         axes.step(table["tuning/trial"], share[held], where="post", color=colour, linewidth=1.6, label=label)
-    axes.legend(fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 1), ncol=3, columnspacing=1.2, handlelength=1.2)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3, columnspacing=2, handlelength=1.2)

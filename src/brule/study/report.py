@@ -24,10 +24,14 @@ def write(rows: Sequence[Row]) -> list[Path]:
     return paths
 
 
+def incumbent(rows: Sequence[Row]) -> int:
+    """The number of the best trial of the decided path."""
+    return int(float(max(rows, key=_number)["tuning/incumbent"]))
+
+
 def best(rows: Sequence[Row]) -> dict[str, float]:
     """{c5: …}: the coefficients of the decided path's incumbent."""
-    last = max(rows, key=_number)
-    found = next(row for row in rows if row[TRIAL] == last["tuning/incumbent"])
+    found = next(row for row in rows if row[TRIAL] == incumbent(rows))
     return {name[7:]: float(f"{float(found[name]):.4g}") for name in found if name.startswith("tuning/c")}
 
 

@@ -16,6 +16,7 @@ from brule.files import root
 from brule.maths.pixels import to_tensor
 from brule.method.training import Training
 from brule.method.tuning import sampler
+from brule.shipping import ship_detector
 from brule.stopping import Stop
 from brule.study import report
 from brule.study.snapshots import Snapshots
@@ -55,11 +56,20 @@ def tune(config: Config, place: Place, workers: int = 1) -> None:
             print(f"stopped with {worker.remaining()} trials to go; the same command goes on")
             raise SystemExit(stop.exit_code)
         coefficients = report.best(found)
+        _ship(worker, {"first": int(found[0]["tuning/trial"]), "best": report.incumbent(found)})
         report.save(coefficients, place.name, found)
         run.metrics({f"tuned/{name}": value for name, value in coefficients.items()}, len(found))
         run.artifact(report.RESULTS, "tuning")
         run.artifact(report.EXPERIMENT)
     print(f"{report.EXPERIMENT}\n{report.command(coefficients)}")
+
+
+def _ship(worker: Worker, trials: dict[str, int]) -> None:
+    """What the path's training left in the detector, as results/tuning/first.safetensors and best.safetensors."""
+    for name, number in trials.items():
+        worker.training.restore(worker.snapshots.of(number))
+        told = {"study": worker.study.study_name, "trial": number, "iteration": worker.training.iteration}
+        ship_detector(report.RESULTS / f"{name}.safetensors", worker.training, told)
 
 
 def help_out(config: Config, place: Place, workers: int, parent: int) -> None:
