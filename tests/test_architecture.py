@@ -49,8 +49,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
-        *("data.schemes", "figures", *FOUNDATION),
+        *("data.schemes", "export", "figures", *FOUNDATION),
     ),
+    "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),
     "gan": ("networks.generator", "networks.style", "maths.heatmaps", "maths.pixels", "weights", *FOUNDATION),
     "figures": ("figures", "data.schemes", *FOUNDATION),
     "tracking": ("tracking", "config", *FOUNDATION),
@@ -84,6 +85,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "ot": ("maths.transport",),
     "optuna": ("method.golden_section", "method.tuning", "study"),
     "sqlalchemy": ("study.storage",),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), ("export",)),
     "mlflow": ("tracking", "detector"),
     "kornia": ("maths", "networks.layers"),
     "matplotlib": ("figures",),
@@ -103,6 +105,7 @@ LIBRARIES: dict[str, set[str]] = {
     "config": {"pydantic", "ruamel"},
     "photos": {"numpy", "PIL"},
     "prediction": {"torch", "numpy"},
+    "export": {"torch", "numpy", "onnx", "onnxruntime", "onnxscript"},
 }
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,6 +157,38 @@ def test_no_model_and_no_folder_for_files_are_told(run: Run) -> None:
         assert code == 2 and "give --out DIR" in error
 
 
+def test_export_s_three_lines_of_python_answer_a_crop(run: Run) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed; pip install -e '.[dev]'")
+    code, out, _ = run("export", "--onnx", "it's/here.onnx")
+    told = re.search(r"^it's/here\.onnx: ([\d.]+) MB\n.* ([\de.-]+) px of the crop\n", out)
+    assert code == 0 and told
+    assert float(told[1]) == round(Path("it's/here.onnx").stat().st_size / 1e6, 1)
+    assert float(told[2]) < 0.05
+    crop = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(crop).save("crop.png")
+    start = out.index("import numpy")
+    lines = out[start : out.index("\n\n", start)]
+    assert len(lines.splitlines()) == 3
+    found: dict[str, np.ndarray] = {}
+    exec(lines, found)
+    model = brule.load("models/detector.safetensors")
+    np.testing.assert_allclose(found["points"], model.points(crop[None]), atol=1e-4)
+    np.testing.assert_allclose(found["confidence"][0], model.predict(crop).confidence, atol=1e-3)
+
+
+def test_export_tells_what_is_wrong_and_leaves_nothing_half_written(run: Run) -> None:
+    Path("models/cut.safetensors").write_bytes(Path("models/detector.safetensors").read_bytes()[:-9])
+    Path("old.onnx").write_text("mine")
+    for model, sentence in {"cut": "not a whole safetensors file", "no": "there is no such file"}.items():
+        code, out, error = run("export", "--model", f"models/{model}.safetensors", "--onnx", "old.onnx")
+        assert (code, out) == (1, "") and error.startswith(f"models/{model}.safetensors: {sentence}")
+        assert len(error.splitlines()) == 1
+    code, _, error = run("export", "--onnx", "models/detector.safetensors")
+    assert code == 2 and "has to end in .onnx" in error
+    assert brule.load("models/detector.safetensors")
+    assert Path("old.onnx").read_text() == "mine" and {path.name for path in Path().glob("*.onnx")} == {"old.onnx"}
+
+
 def outside(code: str) -> subprocess.Popen[str]:
     env = {**os.environ, "PYTHONPATH": SOURCE, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -184,8 +217,16 @@ def test_what_is_not_needed_is_not_imported() -> None:
     assert Path("found/landmarks.csv").exists()
 
 
-def test_the_help_explains_the_command(run: Run) -> None:
-    code, out, _ = run("predict", "--help")
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("predict", ["--box", "--refine", "--overlay", "pixels", "confidence", "exit code"]),
+        ("export", ["--model", "--onnx", "points", "confidence", "framing", "pip install"]),
+    ],
+)
+def test_the_help_explains_the_command(run: Run, command: str, words: list[str]) -> None:
+    code, out, _ = run(command, "--help")
     assert code == 0
-    for word in ("--box", "--refine", "--overlay", "pixels", "confidence", "exit code"):
+    for word in words:
         assert word in out
+    assert re.search(rf"^ +{command} ", run("--help")[1], re.MULTILINE)

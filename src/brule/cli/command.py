@@ -1,36 +1,13 @@
-"""The command `brule`: landmarks of photos, by a detector that was trained before."""
-
-from __future__ import annotations
+"""The command `brule`: what a trained detector is for."""
 
 import argparse
 import os
 import sys
-from itertools import repeat
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from brule import entry
-from brule.errors import BruleError
+from brule.cli import export, predict
 
-if TYPE_CHECKING:
-    from brule.data.schemes import Scheme
-    from brule.prediction import Prediction
-
-EPILOG = """\
-A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box the largest
-square in the middle of a photo is looked at: cut photos close, or give the box (one for all), or try --refine.
-
-x and y are pixels of the photo as it is displayed, from 0 at the centre of its first one (a .pts counts from 1). The
-confidence, 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
-
-A photo that cannot be answered is named on stderr; the others are answered, and the exit code is 1.
-
-examples:
-  brule predict face.jpg
-  brule predict faces/ --refine --out found --overlay
-  brule predict face.jpg --box 210 180 260 270 --format json"""
-BATCH = 16
-"""Photos that are answered together."""
+COMMANDS = {"predict": predict, "export": export}
 
 
 def main() -> None:
@@ -39,17 +16,9 @@ def main() -> None:
 
 
 def _run() -> None:
-    parser = argparse.ArgumentParser(prog="brule", description=__doc__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    title = "Find the landmarks of photos."
-    raw = argparse.RawTextHelpFormatter
-    command = commands.add_parser("predict", help=title, description=title, epilog=EPILOG, formatter_class=raw)
-    _arguments(command)
-    args = parser.parse_args()
-    if args.out is None and (args.overlay or args.format == "pts"):
-        command.error(f"{'--overlay' if args.overlay else '--format pts'} writes a file for each photo: give --out DIR")
+    args = _parser().parse_args()
     try:
-        failed = _predict(args)
+        failed = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads the rows, `head` for one, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,111 +26,16 @@ def _run() -> None:
     sys.exit(int(failed))
 
 
-def _arguments(command: argparse.ArgumentParser) -> None:
-    add = command.add_argument
-    add("photos", nargs="+", metavar="PHOTO", help="a file, a folder or a pattern")
-    add("--model", type=Path, default=Path("models/detector.safetensors"), metavar="FILE", help="default: %(default)s")
-    add(
-        "--box",
-        type=float,
-        nargs=4,
-        metavar=tuple("XYWH"),
-        help="the landmarks' box in pixels: left, top, width, height",
-    )
-    add("--refine", action="store_true", help="look a second time, close around what was found first")
-    add("--out", type=Path, metavar="DIR", help="write landmarks.csv or .json into this folder, not to stdout")
-    add(
-        "--format",
-        choices=("csv", "json", "pts"),
-        default="csv",
-        help="pts: a file for each photo; default: %(default)s",
-    )
-    add(
-        "--overlay",
-        action="store_true",
-        help="write each photo with its landmarks into --out as well, as a PNG",
-    )
-
-
-def _predict(args: argparse.Namespace) -> bool:
-    """Answer and write; whether any photo failed."""
-    from brule.data.progress import track  # here, since --help need not wait for torch
-    from brule.detector import Detector
-    from brule.prediction import predictions
-
-    chosen, failed = _chosen(args)
-    if not chosen:
-        return True
-    detector = Detector.load(args.model)
-    found: dict[Path, Prediction] = {}
-    results = track(
-        predictions(detector, chosen, repeat(args.box), args.refine, BATCH), "Finding landmarks", len(chosen)
-    )
-    for path, answer in zip(chosen, results, strict=True):
-        if isinstance(answer, BruleError):
-            failed = _told(answer)
-        else:
-            found[path] = answer
-            if args.out:
-                _write_one(args, path, answer, detector.scheme, args.out / chosen[path])
-    _write_all(args, found)
-    return failed
-
-
-def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
-    """Each photo and its place below --out; whether an argument held none, or two photos have the same place."""
-    from brule.cli.finding import find, keep_inputs
-
-    chosen: dict[Path, Path] = {}
-    failed = False
-    for argument in args.photos:
-        try:
-            chosen = {**chosen, **find(argument)}
-        except BruleError as error:
-            failed = _told(error)
-    if args.out:
-        keep_inputs(chosen, args.out)
-    if args.overlay or args.format == "pts":
-        first = {place: path for path, place in reversed(chosen.items())}
-        for path, place in list(chosen.items()):
-            if first[place] != path:
-                failed = _told(f"{path}: {first[place]} has the same place below --out; give this one another --out")
-                del chosen[path]
-    return chosen, failed
-
-
-def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:
-    """The files of one photo."""
-    from brule import files, photos
-    from brule.cli.answers import pts_text
-
-    if args.format == "pts":
-        files.write_text(place.with_name(f"{place.name}.pts"), pts_text(answer))
-    if args.overlay:
-        from brule.figures import photo  # and here, for matplotlib
-
-        picture = photos.picture(path, str(path), None, photo.LONGEST)
-        points = (answer.points + 0.5) / picture.factor - 0.5
-        photo.photo(picture.image, points, place.with_name(f"{place.name}.png"), scheme)
-
-
-def _write_all(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
-    """The one table, to --out or to stdout."""
-    from brule import files
-    from brule.cli import answers
-
-    if args.format == "pts":
-        return
-    text = answers.csv_text(found) if args.format == "csv" else answers.json_text(found)
-    if args.out:
-        files.write_text(args.out / f"landmarks.{args.format}", text)
-    else:
-        sys.stdout.write(text)
-
-
-def _told(sentence: object) -> bool:
-    print(" ".join(str(sentence).split()), file=sys.stderr)
-    return True
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="brule", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    raw = argparse.RawTextHelpFormatter
+    for name, module in COMMANDS.items():
+        title, epilog = module.TITLE, module.EPILOG
+        command = commands.add_parser(name, help=title, description=title, epilog=epilog, formatter_class=raw)
+        module.arguments(command)
+        command.set_defaults(run=module.run, command=command)
+    return parser
 
 
 if __name__ == "__main__":
