@@ -1,13 +1,13 @@
-"""Stage `evaluate`: the detector and the held-out faces → numbers, pictures, the model card."""
+"""Stage `evaluate`: the detector and the held-out faces → numbers, pictures, the model card, the page."""
 
 from pathlib import Path
 
-from brule import card, config, entry, evaluation
+from brule import config, entry, evaluation, wording
 
 
 def main() -> None:
     report = evaluation.evaluate(config.read(Path("params.yaml")))
-    print(card.verdict(report["test"]))  # the whole table: python pipelines/report.py
+    print(wording.verdict(report["test"]))  # the whole table: python pipelines/report.py
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ MANIFEST = {"source": "synthetic", "licence": "CC0: rendered, no person", "count
 TRAINED = {"mlflow_run_id": "f" * 32, "seconds": 312.5}
 
 
-def detector(mode: str = "unsupervised") -> Detector:
+def detector(mode: str = "unsupervised", **training: Any) -> Detector:
     scheme = Scheme.plain([f"p{k}" for k in range(7)])
     return Detector(
-        nn.Identity(), np.zeros((7, 2), np.float32), scheme, 64, 32, {"mode": mode, "fingerprint": "abc123"}
+        nn.Identity(), np.zeros((7, 2), np.float32), scheme, 64, 32, {"mode": mode, "fingerprint": "abc123", **training}
     )
 
 
@@ -46,13 +46,45 @@ def front(text: str) -> dict[str, Any]:
 
 def test_the_front_matter_is_that_of_hugging_face() -> None:
     matter = front(card.write(detector(), report(SCORES), MANIFEST, TRAINED))
-    assert matter["pipeline_tag"] == "keypoint-detection" and matter["license"] == "other"
-    assert matter["license_name"] == "CC0: rendered, no person", "a colon inside a licence stays a string"
-    result = matter["model-index"][0]["results"][0]
+    assert {"library_name", "pipeline_tag", "license", "license_name", "tags", "model-index"} == set(matter)
+    assert matter["pipeline_tag"] == "keypoint-detection" and matter["library_name"] == "brule"
+    assert matter["tags"] == ["landmarks", "landmark-detection", "unsupervised"]
+    index = matter["model-index"][0]
+    result = index["results"][0]
+    assert set(index) == {"name", "results"} and set(result) == {"task", "dataset", "metrics"}
+    assert result["task"]["type"] == "keypoint-detection"
     assert result["dataset"] == {"name": "synthetic", "type": "synthetic", "split": "test"}
     assert {m["type"]: m["value"] for m in result["metrics"]} == {
         "nme": 7.123, "w1": 5.0, "auc_08": 0.25, "failure_08": 0.5,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("manifest", "initial", "name"),
+    [
+        ({"licence": "MIT (rendered by brule)"}, None, None),
+        ({"licence": "MIT (rendered by brule)"}, "another's fingerprint", "mit"),
+        ({"licence": "MIT", "extra": {"source": "b", "use": "join", "licence": "research only"}}, None,
+         "mit-and-research-only"),
+        ({"licence": "the user's own"}, None, "the-users-own"),
+        ({"licence": None}, None, "that-of-the-training-data"),
+        ({"licence": "CC0: rendered, no person"}, None, "cc0-rendered-no-person"),
+    ],
+)  # fmt: skip
+def test_the_weights_have_the_licence_of_what_they_were_made_from(
+    manifest: dict[str, Any], initial: str | None, name: str | None
+) -> None:
+    matter = front(card.write(detector(initial=initial), report(SCORES), {"source": "a", "extra": None} | manifest, {}))
+    wanted = {"license": "mit"} if name is None else {"license": "other", "license_name": name}
+    assert {key: matter[key] for key in matter if key.startswith("license")} == wanted
+
+
+def test_its_sections_are_those_that_a_reader_looks_for() -> None:
+    text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
+    heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert heads[:5] == ["Intended use", "Limits", "How to use it", "Training data and licence", "Evaluation"]
+    assert 'brule.load("models/detector.safetensors")' in text and 'detector.predict("photo.jpg")' in text
+    assert "\nbrule predict photo.jpg" in text and "in percent of the diagonal of the landmarks' box" in text
 
 
 def test_numbers_stand_beside_floor_and_oracles() -> None:

@@ -153,7 +153,9 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
         and "test/parts/eyes" in run.seen
         and "evaluation/monitors/spread" in run.seen
     )
-    assert set(run.files) >= {"results/figures", "results/metrics.json", "models/README.md"}
+    assert set(run.files) >= {"results/figures", "results/metrics.json", "models/README.md", "results/report.html"}
+    page = (project / "results/report.html").read_text()
+    assert f"{saved['test']['nme']:.2f}" in page and page.count("data:image/") == 4
 
 
 def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
@@ -163,6 +165,8 @@ def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorde
 
 def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config, run: Recorder) -> None:
     write_gan(project, iterations=0)
+    (project / "results/figures").mkdir()
+    (project / "results/figures/samples.png").write_bytes(b"what an earlier run drew")
     report = evaluation.evaluate(config)
     assert report["samples"] == generation.UNMEASURED and not (project / "results/figures/samples.png").exists()
     assert "samples/nme" not in run.seen and "GAN" not in shown(report)
@@ -184,7 +188,8 @@ def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder
     assert saved["samples"]["shapes"] == 12, "the unpaired shapes stand in"
     assert pd.read_csv(project / "results/ced.csv")["detector"].isna().all()
     assert all((project / f"results/figures/{name}.png").is_file() for name in ("ced", "overlays", "history"))
-    assert "no landmarks to measure against" in (project / "models/README.md").read_text()
+    for place in ("models/README.md", "results/report.html"):
+        assert "no landmarks to measure against" in (project / place).read_text()
     assert "test/nme" not in run.seen and "evaluation/monitors/spread" in run.seen
     assert "no landmarks to measure against" in shown(report)
 
@@ -213,7 +218,7 @@ def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config
     for number in (report["test"]["nme"], report["validation"]["w1"], report["test"]["floor_nme"]):
         assert f"{number:.2f}" in text
     assert f"{report['samples']['nme_floor']:.2f}" in text and f"{report['samples']['diversity']:.2f}" in text
-    assert "results/figures" in text and "has learned nothing" in text
+    assert "results/report.html" in text and "has learned nothing" in text
 
 
 @pytest.mark.parametrize(
@@ -257,6 +262,7 @@ def test_a_run_that_collapsed_is_told_beside_the_monitors_of_its_healthy_checkpo
     report = evaluation.evaluate(config)
     assert report["alarms"][0] == sentence
     assert sentence in (project / "models/README.md").read_text()
+    assert sentence[1:] in (project / "results/report.html").read_text()
     console = Console(record=True, width=100)
     evaluation.show(report, console)
     assert sentence in " ".join(console.export_text().split())

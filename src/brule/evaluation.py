@@ -1,8 +1,9 @@
-"""The `evaluate` stage: the detector measured on faces that training never saw: numbers, pictures, the model card."""
+"""The `evaluate` stage: the detector measured on faces that training never saw: numbers, pictures, card and page."""
 
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from brule import card, figures, files, generation, machine, tracking
+from brule import card, figures, files, generation, machine, tracking, wording
 from brule.config import Config, flatten
 from brule.data import faces
 from brule.detector import Detector
 from brule.errors import BruleError
 from brule.gan import Gan
 from brule.maths import metrics
+from brule.report import Findings, gather, page
 from brule.scoring import Floats, Split, look, measure, speed
 
 MODELS, RESULTS = Path("models"), Path("results")
@@ -34,7 +36,7 @@ _THRESHOLDS = np.linspace(0, 30, 301)
 
 
 def evaluate(config: Config) -> dict[str, Any]:
-    """Write results/metrics.json, results/ced.csv, results/figures and models/README.md; return the metrics.
+    """Write results/metrics.json, ced.csv, figures and report.html, and models/README.md; return the metrics.
 
     The MLflow run of the training is continued. Splits without landmarks have null scores and pictures of the answers.
     """
@@ -56,11 +58,14 @@ def evaluate(config: Config) -> dict[str, Any]:
         report["samples"] = generation.measure(gan, detector, shapes, splits["validation"].images, batch)
         files.write_json(RESULTS / "metrics.json", _finite(report))
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
+        shutil.rmtree(FIGURES, ignore_errors=True)  # what another run drew is none of this one's
         draw(detector, splits, config.evaluate.overlays, healthy)
         if gan.iterations:
             rows, asked = generation.panel(gan, shapes, config.evaluate.overlays)
             figures.sample_grid(rows, asked, FIGURES / "samples.png", detector.scheme, marked=2)
         files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
+        told = Findings(detector, report, trained, manifest, flatten(config), metrics.bounds(healthy), gather(RESULTS))
+        files.write_text(RESULTS / "report.html", page(told))
         _tell(run, report, int(trained.get("best_iteration", 0)))
     return report
 
@@ -72,7 +77,7 @@ def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
     run.metrics(dict(numbers(named)), iteration)
     run.artifact(FIGURES, "figures")
-    for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md"):
+    for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
         run.artifact(path, "results")
 
 
@@ -127,12 +132,12 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         table.add_row(label, *("–" if value is None else f"{value:.2f}" for value in cells))
     console.print(table)
     if report["samples"]["shapes"]:
-        table = Table("images by the GAN", *card.SAMPLES.values())
-        table.add_row("G(shape, z)", *card.samples(report["samples"]))
+        table = Table("images by the GAN", *wording.SAMPLES.values())
+        table.add_row("G(shape, z)", *wording.samples(report["samples"]))
         console.print(table)
-    for sentence in (card.verdict(report["test"]), *report["alarms"]):
+    for sentence in (wording.verdict(report["test"]), *report["alarms"]):
         console.print(sentence, highlight=False, soft_wrap=True)
-    places = f"pictures: {FIGURES}/ and {RESULTS}/samples/; the model card: {MODELS}/README.md"
+    places = f"the run on a page: {RESULTS}/report.html; pictures: {FIGURES}/; the model card: {MODELS}/README.md"
     console.print(places, highlight=False, soft_wrap=True)
 
 

@@ -29,7 +29,7 @@ def _scores(figure: Figure, table: pd.DataFrame) -> None:
     trials, scores = table["tuning/trial"], table["tuning/score"].replace(np.inf, np.nan)
     axes.plot(trials, scores, "o", color=FAINT, markersize=4, label="a trial")
     axes.step(trials, table["tuning/best"], where="post", color=ACCENT, linewidth=1.8, label="the incumbent")
-    low, high = float(scores.min()), float(scores.quantile(0.9))
+    low, high = float(scores.min()), max(float(scores.quantile(0.9)), float(scores.iloc[0]))
     if np.isfinite(low) and high > low:
         axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))
     axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncol=2)
