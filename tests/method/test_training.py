@@ -141,10 +141,9 @@ def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: p
     monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
     inputs, _ = read_inputs(tiny())
     t = Training(tiny(), inputs, torch.device("cpu"))
-    observer = type("Silent", (), {"row": lambda self, row: None})()
     for iteration in (1, 2, 3):
         t.iteration = iteration
-        t._validate(t.schedule.at(0), observer)
+        t.validate(t.schedule.at(0))
     assert (t.best.iteration, t.best.score, t.best.healthy) == (2, 9.0, True)
 
 
@@ -155,10 +154,9 @@ def test_an_encoder_that_answers_nan_is_never_the_best(
     monkeypatch.setattr("brule.method.training.validate", lambda *_: next(answers))
     inputs, _ = read_inputs(tiny())
     t = Training(tiny(), inputs, torch.device("cpu"))
-    observer = type("Silent", (), {"row": lambda self, row: None})()
     for iteration in (1, 2):
         t.iteration = iteration
-        t._validate(t.schedule.at(0), observer)
+        t.validate(t.schedule.at(0))
     assert (t.best.iteration, t.best.alarms) == (1, ["collapsed"])
 
 
