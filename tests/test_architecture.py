@@ -50,6 +50,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
         *("data.schemes", "export", "figures", *FOUNDATION),
+        *("answers", "demo"),
+    ),
+    "answers": ("prediction", "data.landmarks"),
+    "demo": (
+        *("demo", "detector", "prediction", "photos", "gan", "networks.style", "weights", "answers", "wording"),
+        *("figures", "data", "entry", *FOUNDATION),
     ),
     "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),
     "gan": ("networks.generator", "networks.style", "maths.heatmaps", "maths.pixels", "weights", *FOUNDATION),
@@ -95,6 +101,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pooch": ("data.fetch",),
     "ruamel": ("config", "experiments"),
     "safetensors": ("weights",),
+    **dict.fromkeys(("starlette", "uvicorn"), ("demo",)),
     **dict.fromkeys(("dvc", "hydra", "omegaconf", "torchvision", "pickle", "dill", "yaml"), ()),
 }
 # A wing → the only libraries it may import.

@@ -5,9 +5,9 @@ import os
 import sys
 
 from brule import entry
-from brule.cli import export, predict
+from brule.cli import demo, export, predict
 
-COMMANDS = {"predict": predict, "export": export}
+COMMANDS = {"predict": predict, "demo": demo, "export": export}
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Write the file and tell how to use it. Whatever fails is raised: never True."""
-    from brule.cli.answers import shown  # here, since --help need not wait for torch
+    from brule.answers import shown  # here, since --help need not wait for torch
     from brule.detector import Detector
     from brule.export import to_onnx
 

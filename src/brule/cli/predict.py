@@ -112,7 +112,7 @@ def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
 def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:
     """The files of one photo."""
     from brule import files, photos
-    from brule.cli.answers import pts_text
+    from brule.answers import pts_text
 
     if args.format == "pts":
         files.write_text(place.with_name(f"{place.name}.pts"), pts_text(answer))
@@ -126,8 +126,7 @@ def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme:
 
 def _write_all(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
     """The one table, to --out or to stdout."""
-    from brule import files
-    from brule.cli import answers
+    from brule import answers, files
 
     if args.format == "pts":
         return

@@ -1,0 +1,119 @@
+"""What the crop costs: errors of a detector on the photos of the test split, by where the square it sees comes from.
+
+    PYTHONPATH=src python scripts/crops.py --model models/detector.safetensors
+
+Reads data/raw, the photos and their landmarks, and data/faces, which says what of them is the test split. Each way is
+measured with one look and with a second one, as `brule predict --refine` takes it. Prints a table in Markdown.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from brule.data import faces
+from brule.data.crop import Points
+from brule.data.landmarks import read_pts
+from brule.detector import Detector
+from brule.entry import main
+from brule.errors import BruleError
+from brule.maths import metrics
+from brule.photos import picture
+from brule.prediction import Box
+
+Floats = npt.NDArray[np.float64]
+
+RAW = Path("data/raw")
+HEAD = ("the square is cut", "NME, %", "worse than 10 %", "`--refine`: NME, %", "worse than 10 %")
+
+
+class Known(NamedTuple):
+    """A photo of the test split."""
+
+    path: Path
+    truth: Points
+    """(K, 2), pixels."""
+    share: float
+    """Width of the landmarks' box over the side of the photo's largest square."""
+    direction: Points
+    """(2,), the random unit vector along which its box is moved."""
+
+
+def photos() -> list[Known]:
+    """The labelled photos of the test split. Raises BruleError where there is none."""
+    index, rng = faces.load(faces.FACES, "test", labels=False).index, np.random.default_rng(0)
+    records = faces.read_manifest(RAW / "manifest.json", "run the download stage again")["records"]
+    landmarks = {record["image"]: record["points"] for record in records if record["points"]}
+    found = []
+    for name in index.loc[index["labelled"], "name"]:
+        path, truth = RAW / name, read_pts(RAW / landmarks[name])
+        size = picture(path, name, None, 64).size
+        angle = rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        found.append(Known(path, truth, float(np.ptp(truth[:, 0])) / min(size), direction))
+    if not found:
+        raise BruleError(
+            f"{faces.FACES}/test: no image has landmarks, so nothing can be measured; prepare some that do"
+        )
+    return found
+
+
+def boxed(photo: Known, moved: float = 0.0, scaled: float = 1.0) -> Box:
+    """The box of the true landmarks, its centre moved by so many of its widths, its sides scaled."""
+    low, size = photo.truth.min(0), np.ptp(photo.truth, axis=0)
+    centre, sides = low + size / 2 + moved * size[0] * photo.direction, scaled * size
+    return [*(centre - sides / 2), *sides]
+
+
+WAYS: dict[str, Callable[[Known], Box | None]] = {
+    "around the landmarks' box, `--box`": boxed,
+    "around it, moved by 10 % of its width": lambda photo: boxed(photo, moved=0.1),
+    "around it, moved by 20 %": lambda photo: boxed(photo, moved=0.2),
+    "around it, 20 % too small": lambda photo: boxed(photo, scaled=0.8),
+    "around it, 20 % too large": lambda photo: boxed(photo, scaled=1.2),
+    "from the middle, as large as the photo": lambda photo: None,
+}
+
+
+def errors(detector: Detector, known: Sequence[Known], way: Callable[[Known], Box | None], refine: bool) -> Floats:
+    """NME of each photo, percent."""
+    answers = detector.predict([photo.path for photo in known], [way(photo) for photo in known], refine, 16)
+    truth = np.stack([photo.truth for photo in known])
+    scale = metrics.normaliser(truth, detector.scheme.normaliser)
+    return metrics.nme(np.stack([answer.points for answer in answers]), truth, scale)
+
+
+def prepared(detector: Detector) -> Floats:
+    """NME of each prepared crop: what the `evaluate` stage measures."""
+    split = faces.load(faces.FACES, "test", labels=True)
+    truth = np.asarray(split.landmarks)[split.index["labelled"]]
+    scale = metrics.normaliser(truth, detector.scheme.normaliser)
+    return metrics.nme(detector.points(split.images[split.index["labelled"]]), truth, scale)
+
+
+def row(name: str, *looks: Floats) -> str:
+    cells = [cell for each in looks for cell in (f"{each.mean():.2f}", f"{metrics.failure_rate(each, 10):.1%}")]
+    return f"| {' | '.join([name, *cells, '–', '–'][: len(HEAD)])} |"
+
+
+def run() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("models/detector.safetensors"), help="default: %(default)s")
+    detector, known = Detector.load(parser.parse_args().model), photos()
+    source = json.loads((RAW / "manifest.json").read_text(encoding="utf-8"))["source"]
+    print(
+        f"{len(known)} test photos of `{source}`. Their landmarks are {np.median([p.share for p in known]):.0%} of the "
+        f"photo's largest square wide (the median); of the square that training saw, {detector.framing.fill:.0%}.\n"
+    )
+    print(f"| {' | '.join(HEAD)} |\n|---{'|---:' * (len(HEAD) - 1)}|")
+    print(row("as `prepare` cuts it, which `evaluate` measures", prepared(detector)), flush=True)
+    for name, way in WAYS.items():
+        print(row(name, *(errors(detector, known, way, refine) for refine in (False, True))), flush=True)
+
+
+if __name__ == "__main__":
+    main(run)

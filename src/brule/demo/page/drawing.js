@@ -1,0 +1,29 @@
+// Elements, and how a landmark is drawn: its size and its solidity say how sharply it is seen.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function svg(name, attributes, parent) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  parent?.append(element);
+  return element;
+}
+
+export function html(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}
+
+export const radius = (unit, confidence) => unit * (0.6 + 0.6 * confidence);
+export const solidity = (confidence) => 0.45 + 0.55 * confidence;
+
+/** The smallest box around points [[x, y], …]: { x, y, width, height }. */
+export function extent(points) {
+  const xs = points.map((point) => point[0]);
+  const ys = points.map((point) => point[1]);
+  const x = Math.min(...xs);
+  const y = Math.min(...ys);
+  return { x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y };
+}

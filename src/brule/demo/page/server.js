@@ -1,0 +1,27 @@
+// The questions that the page asks. Each answer is JSON; a refusal becomes an Error with the server's sentence.
+
+async function ask(address, options) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch {
+    throw new Error("Nothing answers any more: start brule demo again, then reload this page.");
+  }
+  const answer = await response.json().catch(() => ({ error: `${address}: the answer cannot be read; reload this page.` }));
+  if (answer.error) throw new Error(answer.error);
+  return answer;
+}
+
+export const model = () => ask("model");
+
+export function landmarks(blob, name, box, refine) {
+  const query = new URLSearchParams({ name, refine: refine ? "1" : "0" });
+  if (box) query.set("box", box.join(","));
+  return ask(`landmarks?${query}`, { method: "POST", body: blob });
+}
+
+export const styles = (shape, turn) => ask("styles", { method: "POST", body: JSON.stringify({ shape, turn }) });
+
+export async function sample(index) {
+  return (await fetch(`samples/${index}`)).blob();
+}

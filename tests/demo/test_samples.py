@@ -1,0 +1,91 @@
+"""Where the samples come from: the user's folder, the test split, the renderer, or nowhere."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from brule.data.crop import around, to_units
+from brule.data.landmarks import format_pts
+from brule.data.schemes import IBUG68, Scheme
+from brule.demo import samples
+from brule.demo.answering import Guide
+from brule.demo.samples import offered
+from brule.detector import Detector
+from brule.errors import BruleError
+
+
+@pytest.fixture
+def of_faces(guide: Guide) -> Detector:
+    return replace(guide.detector, scheme=IBUG68)
+
+
+def test_a_folder_of_the_user_s_own(guide: Guide, models: Path, tmp_path: Path) -> None:
+    found = offered(guide.detector, models / "photos")
+    assert [(one.name, one.data) for one in found] == [
+        (name, (models / "photos" / name).read_bytes()) for name in ("a.png", "b.jpg")
+    ]
+    with pytest.raises(BruleError, match=r"no photo is there; give --samples a folder"):
+        offered(guide.detector, tmp_path)
+    (tmp_path / "bad.jpg").write_bytes(b"none")
+    with pytest.raises(BruleError, match=r"bad\.jpg: is no image that can be read"):
+        offered(guide.detector, tmp_path)
+
+
+def test_without_data_a_detector_of_faces_gets_rendered_ones(
+    guide: Guide, of_faces: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(samples, "COUNT", 2)
+    found = offered(of_faces, None)
+    assert [one.name for one in found] == ["rendered-1.jpg", "rendered-2.jpg"]
+    assert {Image.open(io.BytesIO(one.data)).size for one in found} == {(384, 384)}
+    assert offered(guide.detector, None) == []
+
+
+def prepared(folder: Path, scheme: Scheme, source: str) -> np.ndarray:
+    """data/raw and data/faces of three photos, white but for a dark box of landmarks; returns the landmarks."""
+    points = np.random.default_rng(0).uniform((60, 40), (120, 100), (len(scheme.names), 2))
+    raw, test = folder / "data" / "raw", folder / "data" / "faces" / "test"
+    for place in (raw / "set", test):
+        place.mkdir(parents=True)
+    names = [f"set/{k}.png" for k in range(3)]
+    for name in names:
+        picture = Image.new("RGB", (200, 150), "white")
+        picture.paste("black", (60, 40, 120, 100))
+        picture.save(raw / name)
+        (raw / name).with_suffix(".pts").write_text(format_pts(points))
+    records = [{"image": name, "points": f"{name[:-4]}.pts", "crop": None} for name in names]
+    (raw / "manifest.json").write_text(json.dumps({"source": source, "records": records}))
+    np.save(test / "images.npy", np.zeros((3, 64, 64, 3), np.uint8))
+    rows = [f"{name},set,{name},1,1" for name in names]
+    (test / "index.csv").write_text("\n".join(["name,source,group,labelled,framed", *rows]))
+    (folder / "data" / "faces" / "manifest.json").write_text(json.dumps({"scheme": scheme.to_json()}))
+    return points
+
+
+def test_the_test_split_is_offered_as_it_was_cut(guide: Guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    points = prepared(tmp_path, guide.detector.scheme, "set")
+    found = offered(guide.detector, None)
+    assert [one.name for one in found] == ["0.jpg", "1.jpg", "2.jpg"]
+    grey = np.asarray(Image.open(io.BytesIO(found[0].data)).convert("L"))
+    assert grey.shape == (384, 384)
+    corners = np.array([[60.0, 40.0], [119.0, 99.0]])
+    (left, top), (right, bottom) = 384 * to_units(corners, around(points, *guide.detector.framing))
+    dark = np.argwhere(grey < 128)
+    np.testing.assert_allclose(dark.min(0), (max(top, 0), max(left, 0)), atol=6)
+    np.testing.assert_allclose(dark.max(0), (min(bottom, 383), min(right, 383)), atol=6)
+
+
+@pytest.mark.parametrize("source, scheme", [("synthetic", None), ("set", Scheme.plain("abcd"))])
+def test_rendered_photos_and_those_of_another_model_are_not(
+    guide: Guide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, scheme: Scheme | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepared(tmp_path, scheme or guide.detector.scheme, source)
+    assert offered(guide.detector, None) == []
