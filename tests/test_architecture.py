@@ -50,8 +50,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
         *("data.schemes", "export", "figures", *FOUNDATION),
-        *("answers", "demo"),
+        *("answers", "demo", "video", "following"),
     ),
+    "video": FOUNDATION,
+    "smoothing": (),
+    "following": ("detector", "prediction", "smoothing", "video", "errors"),
     "answers": ("prediction", "data.landmarks"),
     "demo": (
         *("demo", "detector", "prediction", "photos", "gan", "networks.style", "weights", "answers", "wording"),
@@ -102,6 +105,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "ruamel": ("config", "experiments"),
     "safetensors": ("weights",),
     **dict.fromkeys(("starlette", "uvicorn"), ("demo",)),
+    "av": ("video",),
     **dict.fromkeys(("dvc", "hydra", "omegaconf", "torchvision", "pickle", "dill", "yaml"), ()),
 }
 # A wing → the only libraries it may import.
@@ -114,6 +118,8 @@ LIBRARIES: dict[str, set[str]] = {
     "data.synthetic": {"numpy", "scipy", "PIL"},
     "config": {"pydantic", "ruamel"},
     "photos": {"numpy", "PIL"},
+    "smoothing": {"numpy"},
+    "video": {"numpy", "av"},
     "prediction": {"torch", "numpy"},
     "export": {"torch", "numpy", "onnx", "onnxruntime", "onnxscript"},
 }

@@ -1,4 +1,4 @@
-"""Landmarks that were found, as text: CSV and JSON for all photos, an iBUG `.pts` for one."""
+"""Landmarks that were found, as text: CSV and JSON for all photos or a video's frames, an iBUG `.pts` for one photo."""
 
 import csv
 import io
@@ -14,6 +14,10 @@ Answers = Mapping[Path, Prediction]
 """Photo → its landmarks, in the order of the photos."""
 
 
+FRAMES = "frame,time,name,x,y,confidence\n"
+"""The head of a video's CSV."""
+
+
 def csv_text(answers: Answers) -> str:
     """A line a landmark: image, name, x, y in the photo's pixels (from 0, the centre of the first), confidence."""
     stream = io.StringIO(newline="")
@@ -26,12 +30,20 @@ def csv_text(answers: Answers) -> str:
 
 def json_text(answers: Answers) -> str:
     """The same, a line a photo: [{"image": …, "landmarks": [{"name": …, "x": …, "y": …, "confidence": …}, …]}, …]."""
-    columns = ("name", "x", "y", "confidence")
-    lines = []
-    for path, answer in answers.items():
-        landmarks = [dict(zip(columns, row, strict=True)) for row in _rows(answer)]
-        lines.append(json.dumps({"image": shown(path), "landmarks": landmarks}, ensure_ascii=False, allow_nan=False))
+    lines = [_json({"image": shown(path), "landmarks": _records(answer)}) for path, answer in answers.items()]
     return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def frame_csv(number: int, time: float, answer: Prediction) -> str:
+    """The lines of one frame, below FRAMES: its number from 0, its time in seconds, and as `csv_text` has it."""
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows([number, round(time, 4), *row] for row in _rows(answer))
+    return stream.getvalue()
+
+
+def frame_json(number: int, time: float, answer: Prediction) -> str:
+    """One frame, an element of a list: {"frame": …, "time": …, "landmarks": […]}, and as `json_text` has it."""
+    return _json({"frame": number, "time": round(time, 4), "landmarks": _records(answer)})
 
 
 def pts_text(answer: Prediction) -> str:
@@ -42,6 +54,14 @@ def pts_text(answer: Prediction) -> str:
 def shown(path: Path) -> str:
     """A path as text that every encoding takes: bytes that are no UTF-8 become marks."""
     return os.fsencode(path).decode(errors="replace")
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _records(answer: Prediction) -> list[dict[str, str | float]]:
+    return [dict(zip(("name", "x", "y", "confidence"), row, strict=True)) for row in _rows(answer)]
 
 
 def _rows(answer: Prediction) -> Iterator[tuple[str, float, float, float]]:

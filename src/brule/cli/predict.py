@@ -12,9 +12,10 @@ from brule.errors import BruleError
 
 if TYPE_CHECKING:
     from brule.data.schemes import Scheme
+    from brule.detector import Detector
     from brule.prediction import Prediction
 
-TITLE = "Find the landmarks of photos."
+TITLE = "Find the landmarks of photos, and of videos."
 EPILOG = """\
 A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box the largest
 square in the middle of a photo is looked at: cut photos close, or give the box (one for all), or try --refine.
@@ -22,12 +23,17 @@ square in the middle of a photo is looked at: cut photos close, or give the box 
 x and y are pixels of the photo as it is displayed, from 0 at the centre of its first one (a .pts counts from 1). The
 confidence, 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
 
+A video is answered frame by frame (pip install -e '.[video]'): into NAME.mp4.csv or .json in --out, a line a landmark
+with the frame's number and its time in seconds; --overlay draws them into an .mp4. With --refine each frame is also
+looked at around the points of the one before. The points are smoothed by the one-euro filter, unless --unsmoothed.
+
 A photo that cannot be answered is named on stderr; the others are answered, and the exit code is 1.
 
 examples:
   brule predict face.jpg
   brule predict faces/ --refine --out found --overlay
-  brule predict face.jpg --box 210 180 260 270 --format json"""
+  brule predict face.jpg --box 210 180 260 270 --format json
+  brule predict talk.mp4 --refine --out found --overlay"""
 BATCH = 16
 """Photos that are answered together."""
 
@@ -57,6 +63,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write each photo with its landmarks into --out as well, as a PNG",
     )
+    add("--unsmoothed", action="store_true", help="videos: each frame's points as they were found")
 
 
 def run(args: argparse.Namespace) -> bool:
@@ -71,19 +78,42 @@ def run(args: argparse.Namespace) -> bool:
     chosen, failed = _chosen(args)
     if not chosen:
         return True
+    if args.out is None and len(chosen) > 1 and any(map(_is_film, chosen)):
+        args.command.error("a video has a table of its own: give --out DIR, or the video alone")
     detector = Detector.load(args.model)
+    photos = [path for path in chosen if not _is_film(path)]
     found: dict[Path, Prediction] = {}
-    results = track(
-        predictions(detector, chosen, repeat(args.box), args.refine, BATCH), "Finding landmarks", len(chosen)
-    )
-    for path, answer in zip(chosen, results, strict=True):
+    looks = predictions(detector, photos, repeat(args.box), args.refine, BATCH)
+    for path, answer in zip(photos, track(looks, "Finding landmarks", len(photos)) if photos else (), strict=True):
         if isinstance(answer, BruleError):
             failed = _told(answer)
         else:
             found[path] = answer
             if args.out:
                 _write_one(args, path, answer, detector.scheme, args.out / chosen[path])
-    _write_all(args, found)
+    if photos:
+        _write_all(args, found)
+    return _films(args, detector, {path: place for path, place in chosen.items() if _is_film(path)}) or failed
+
+
+def _is_film(path: Path) -> bool:
+    from brule.video import SUFFIXES
+
+    return path.suffix.lower() in SUFFIXES
+
+
+def _films(args: argparse.Namespace, detector: Detector, chosen: dict[Path, Path]) -> bool:
+    """Answer the videos one after the other; whether any failed."""
+    if not chosen:
+        return False
+    from brule.cli.film import film
+
+    failed = False
+    for path, place in chosen.items():
+        try:
+            film(args, detector, path, (args.out or Path()) / place)
+        except BruleError as error:
+            failed = _told(error)
     return failed
 
 

@@ -1,0 +1,56 @@
+"""Landmarks through the frames of a video: where to look in the next one, and how the answers are made calm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from brule.detector import Detector
+from brule.errors import BruleError
+from brule.prediction import Box, Prediction
+from brule.smoothing import OneEuro
+from brule.video import Frame
+
+_APART = 0.25
+"""Mean distance of two answers, in widths of the landmarks, from which on they cannot mean the same object."""
+
+
+def follow(
+    detector: Detector, frames: Iterable[Frame], box: Box | None, refine: bool, smooth: bool
+) -> Iterator[tuple[Frame, Prediction]]:
+    """Each frame with its landmarks.
+
+    Without `refine` every frame is looked at by itself, in its middle or at the box. With it, around the points of the
+    frame before, which is nearer to the crops of training, and anew, as `Detector.predict` does with `refine`: where
+    the two cannot mean the same object, one of them has lost it, and the surer holds. `smooth`: by the one-euro filter.
+    """
+    calm, before = OneEuro(), None
+    for frame in frames:
+        found = detector.predict(frame.pixels, box, refine)
+        if refine and before is not None:
+            found = _agreed(_near(detector, frame, before), found)
+        before = found
+        yield frame, replace(found, points=calm(found.points, frame.time)) if smooth else found
+
+
+def _near(detector: Detector, frame: Frame, before: Prediction) -> Prediction | None:
+    """What is found around the points of the frame before; None where no square can be cut there."""
+    low, size = before.points.min(0), np.ptp(before.points, axis=0)
+    try:
+        found: Prediction = detector.predict(frame.pixels, [*low, *size])
+        return found
+    except BruleError:
+        return None
+
+
+def _agreed(near: Prediction | None, anew: Prediction) -> Prediction:
+    """Near, unless they disagree and `anew` is surer. Where they agree sharpness decides nothing: a view from further
+    off is sharper, in pixels of its map, and less exact."""
+    if near is None:
+        return anew
+    apart = np.linalg.norm(near.points - anew.points, axis=-1).mean()
+    if apart > _APART * np.ptp(anew.points[:, 0]) and anew.confidence.mean() > near.confidence.mean():
+        return anew
+    return near
