@@ -40,8 +40,8 @@ def test_in_steady_motion_it_trails_as_far_as_the_formula_says(speed: float) -> 
     """speed: widths a second; the width is 100 px."""
     moved = SHAPE + 100 * speed * (np.arange(500) / RATE)[:, None, None] * np.array([0.6, 0.8])
     behind = np.linalg.norm(moved - filtered(moved), axis=-1).max(-1)[-1] / 100
-    assert behind == pytest.approx(speed / (2 * math.pi * (1 + 10 * speed)), rel=1e-3)
-    assert behind < 1 / (2 * math.pi * 10)
+    assert behind == pytest.approx(speed / (2 * math.pi * (1 + 30 * speed)), rel=1e-3)
+    assert behind < 1 / (2 * math.pi * 30)
 
 
 def test_resolution_changes_nothing() -> None:

@@ -125,11 +125,12 @@ def seen(*pictures: np.ndarray) -> Iterator[Frame]:
     return (Frame(number, number / 20, pixels) for number, pixels in enumerate(pictures))
 
 
-def test_small_discs_are_followed_and_after_a_cut_found_again(hues: Detector) -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_small_discs_are_followed_and_after_a_cut_found_again(hues: Detector, smooth: bool) -> None:
     """Near the rim, where the middle square's view is coarse and in part outside."""
     places = [(60.0 + 3 * k, 70.0) for k in range(6)] + [(150.0, 60.0)] * 3
     pictures = [picture(place, 40, (200, 130)) for place in places]
-    found = [answer.points for _, answer in follow(hues, seen(*pictures), None, True, False)]
+    found = [answer.points for _, answer in follow(hues, seen(*pictures), None, True, smooth)]
     for points, place in zip(found, places, strict=True):
         np.testing.assert_allclose(points, place + 40 * SHAPE, atol=2.5)
 

@@ -14,7 +14,7 @@ from brule.smoothing import OneEuro
 from brule.video import Frame
 
 _APART = 0.25
-"""Mean distance of two answers, in widths of the landmarks, from which on they cannot mean the same object."""
+"""Mean distance of two answers, in widths of the landmarks, beyond which they cannot mean the same object."""
 
 
 def follow(
@@ -24,13 +24,15 @@ def follow(
 
     Without `refine` every frame is looked at by itself, in its middle or at the box. With it, around the points of the
     frame before, which is nearer to the crops of training, and anew, as `Detector.predict` does with `refine`: where
-    the two cannot mean the same object, one of them has lost it, and the surer holds. `smooth`: by the one-euro filter.
+    the two cannot mean the same object, one of them has lost it, and the surer holds. `smooth`: by the one-euro filter,
+    which begins anew where the points jump.
     """
     calm, before = OneEuro(), None
     for frame in frames:
         found = detector.predict(frame.pixels, box, refine)
-        if refine and before is not None:
-            found = _agreed(_near(detector, frame, before), found)
+        if before is not None:
+            found = _agreed(_near(detector, frame, before), found) if refine else found
+            calm = OneEuro() if _elsewhere(before, found) else calm
         before = found
         yield frame, replace(found, points=calm(found.points, frame.time)) if smooth else found
 
@@ -50,7 +52,10 @@ def _agreed(near: Prediction | None, anew: Prediction) -> Prediction:
     off is sharper, in pixels of its map, and less exact."""
     if near is None:
         return anew
-    apart = np.linalg.norm(near.points - anew.points, axis=-1).mean()
-    if apart > _APART * np.ptp(anew.points[:, 0]) and anew.confidence.mean() > near.confidence.mean():
-        return anew
-    return near
+    lost = _elsewhere(near, anew) and anew.confidence.mean() > near.confidence.mean()
+    return anew if lost else near
+
+
+def _elsewhere(one: Prediction, other: Prediction) -> bool:
+    apart = np.linalg.norm(one.points - other.points, axis=-1).mean()
+    return bool(apart > _APART * np.ptp(other.points[:, 0]))

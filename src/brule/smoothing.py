@@ -23,10 +23,10 @@ class OneEuro:
 
     f_min: float = 1.0
     """Hz: the lower, the calmer at rest."""
-    beta: float = 10.0
+    beta: float = 30.0
     """Hz for each width a second: the higher, the less it trails."""
-    f_v: float = 1.0
-    """Hz."""
+    f_v: float = 3.0
+    """Hz: the lower, the calmer at rest, and the later it notices motion."""
     _raw: Points | None = field(default=None, init=False)
     _last: Points | float = field(default=0.0, init=False)
     _velocity: Points | float = field(default=0.0, init=False)

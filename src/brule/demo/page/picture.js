@@ -102,7 +102,7 @@ export class Picture {
     if (!this.answer || !this.view.clientWidth) return;
     const pixel = this.frame.width / this.view.clientWidth;
     const { width, height } = extent(this.places);
-    this.unit = Math.min(Math.max(0.011 * Math.hypot(width, height), 2.4 * pixel), 7 * pixel);
+    this.unit = Math.min(Math.max(0.009 * Math.hypot(width, height), 2.4 * pixel), 7 * pixel);
     this.dots.forEach((dot, index) => dot.setAttribute("r", radius(this.unit, this.answer.confidence[index])));
     for (const spot of this.spots) spot.setAttribute("r", Math.max(1.8 * this.unit, 7 * pixel));
   }
