@@ -46,7 +46,7 @@ def offered(detector: Detector, folder: Path | None) -> list[Sample]:
     if folder is not None:
         return _own(folder)
     tested = _tested(detector)
-    return tested if tested or detector.scheme != IBUG68 else list(_rendered(detector))
+    return tested if tested or detector.scheme != IBUG68 else list(rendered(detector))
 
 
 def _own(folder: Path) -> list[Sample]:
@@ -81,7 +81,8 @@ def _cut(record: dict[str, Any], detector: Detector) -> Pixels:
     return cut_file(RAW / record["image"], square, _SIDE)
 
 
-def _rendered(detector: Detector) -> Iterator[Sample]:
+def rendered(detector: Detector) -> Iterator[Sample]:
+    """Faces that no default run was trained with, cut as training's were."""
     for index in range(COUNT):
         picture, points = render(0, _UNSEEN + index, _SIDE)
         pixels = cut(Image.fromarray(picture), around(points, *detector.framing), _SIDE)
