@@ -28,7 +28,7 @@ from brule.detector import Detector
 from brule.entry import main
 from brule.errors import BruleError
 
-SIZE = (1200, 1000)
+SIZE = (1200, 1500)  # all in view: Chromium draws what is not in fewer colours
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-sync")
 HOVERED = 54  # of 68: the left corner of the mouth
 
