@@ -49,8 +49,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
-        *("data.schemes", "export", "figures", *FOUNDATION),
+        *("data.schemes", "export", "figures", "serving.server", "tracking.registry", *FOUNDATION),
     ),
+    "serving.protocol": ("errors",),
+    "serving": ("serving", "detector", "photos", "errors"),
     "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),
     "gan": ("networks.generator", "networks.style", "maths.heatmaps", "maths.pixels", "weights", *FOUNDATION),
     "figures": ("figures", "data.schemes", *FOUNDATION),
@@ -89,7 +91,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("method.golden_section", "method.tuning", "study"),
     "sqlalchemy": ("study.storage",),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), ("export",)),
-    "mlflow": ("tracking", "detector"),
+    "mlflow": ("tracking", "serving.pyfunc"),
+    **dict.fromkeys(("starlette", "uvicorn"), ("serving.server",)),
     "kornia": ("maths", "networks.layers"),
     "matplotlib": ("figures",),
     "pooch": ("data.fetch",),
@@ -109,6 +112,9 @@ LIBRARIES: dict[str, set[str]] = {
     "photos": {"numpy", "PIL"},
     "prediction": {"torch", "numpy"},
     "export": {"torch", "numpy", "onnx", "onnxruntime", "onnxscript"},
+    "serving": {"numpy", "pydantic"},
+    "serving.server": {"starlette", "uvicorn"},
+    "serving.pyfunc": {"mlflow"},
 }
 
 

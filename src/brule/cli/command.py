@@ -5,9 +5,9 @@ import os
 import sys
 
 from brule import entry
-from brule.cli import export, predict
+from brule.cli import export, predict, serve
 
-COMMANDS = {"predict": predict, "export": export}
+COMMANDS = {"predict": predict, "export": export, "serve": serve}
 
 
 def main() -> None:
