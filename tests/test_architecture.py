@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from brule.config import Config
+from brule.tracking.registry import REQUIREMENTS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -206,6 +207,13 @@ def test_inference_loads_no_gan_no_method_no_tracking() -> None:
     loaded = {str(path.relative_to(SOURCE / "brule")) for path in closure(MODULES["brule.detector"])}
     wrong = re.compile(r"method/|config|tracking|figures|networks/(generator|discriminator|style)")
     assert not [path for path in loaded if wrong.match(path)]
+
+
+def test_a_registered_model_names_what_its_code_imports() -> None:
+    model = MODULES["brule.serving.pyfunc"]
+    libraries = {name for path in {model, *closure(model)} for name in imports(path) if not name.startswith("brule")}
+    needed = {{"PIL": "pillow"}.get(name, name) for name in libraries - sys.stdlib_module_names}
+    assert needed == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("name", MODULES)

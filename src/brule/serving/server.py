@@ -9,7 +9,7 @@ import socket
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -41,7 +41,8 @@ def application(detector: Detector) -> Starlette:
 
     routes = [Route("/invocations", invocations, methods=["POST"])]
     routes += [Route(path, ping, methods=["GET"]) for path in ("/ping", "/health")]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _wrong, Exception: _failed})
+    told = {HTTPException: _wrong, ClientDisconnect: _gone, Exception: _failed}
+    return Starlette(routes=routes, exception_handlers=told)
 
 
 def bind(port: int) -> socket.socket:
@@ -89,6 +90,11 @@ async def _wrong(request: Request, error: Exception) -> Response:
         what = f"{request.method} {request.url.path} is not answered here"
         return _refused(error.status_code, f"{what}; POST questions to /invocations, or GET /ping")
     return _refused(error.status_code, error.detail)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Who asked has hung up: nobody reads this, and the terminal need not hear of it."""
+    return Response()
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -42,7 +42,7 @@ def objection(own: Measured, champion: Measured | None) -> str | None:
     if own.nme is None or own.floor is None:
         return "its validation split has no landmarks, so nothing is known about its error"
     if own.alarms:
-        return f"an alarm stands: {own.alarms[0]}"
+        return "its collapse alarms stand"
     if own.nme >= own.floor:
         return f"its validation NME of {own.nme:.2f} % does not beat the floor of {own.floor:.2f} %"
     if champion is None:

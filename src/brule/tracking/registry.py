@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
 """What the registered model needs to be run."""
+SCHEME = "models:/"
+"""How the addresses of registered models begin."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -54,22 +55,31 @@ def fetch(uri: str, folder: Path) -> Path:
     code is run. Raises BruleError where MLflow has no such model, or it is no detector of brule."""
     if not available():
         raise BruleError(f"{uri}: MLflow is not installed; install it, or give a detector.safetensors")
-    from mlflow import artifacts
+    from mlflow import MlflowClient, artifacts
 
     store = place()
-    registry = os.environ.get("MLFLOW_REGISTRY_URI", store)
     if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
         raise BruleError(f"{uri}: there is no MLflow store {store}; run `dvc repro`, or set MLFLOW_TRACKING_URI")
     try:
-        artifacts.download_artifacts(uri, dst_path=str(folder), tracking_uri=store, registry_uri=registry)
+        # Not the address models:/… itself: MLflow would look for it in the store that is the current folder's.
+        source = _source(MlflowClient(store), uri)
+        model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever ails the store or the name
         raise BruleError(
             f"{uri}: MLflow does not hand it out ({reason(error)}); `mlflow ui` shows the models that {store} has"
         ) from None
-    found = next(folder.glob("artifacts/*.safetensors"), None)
-    if found is None:
-        raise BruleError(f"{uri}: is no detector of brule; give models:/NAME@{ALIAS} as `evaluate` registered it")
-    return found
+    weights = next(model.glob("artifacts/*.safetensors"), None)
+    if weights is None:
+        raise BruleError(f"{uri}: is no detector of brule; give {SCHEME}NAME@{ALIAS}, as `evaluate` registered it")
+    return weights
+
+
+def _source(client: MlflowClient, uri: str) -> str:
+    """Where the artifacts of `models:/NAME@ALIAS` or `models:/NAME/VERSION` lie."""
+    name, at, alias = uri.removeprefix(SCHEME).partition("@")
+    name, _, number = name.partition("/")
+    version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
+    return str(client.get_model_version_download_uri(name, version.version))
 
 
 def _known(client: MlflowClient, name: str, digest: str) -> str | None:
@@ -95,9 +105,9 @@ def _create(client: MlflowClient, id: str, name: str, weights: Path, digest: str
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made: ModelVersion = client.create_model_version(
-        name, f"models:/{model.model_id}", id, {"sha256": digest}, model_id=model.model_id
-    )
+    # The place itself: MLflow would look for the address models:/… in the store that is the current folder's.
+    source, tags = model.artifact_location, {"sha256": digest}
+    made: ModelVersion = client.create_model_version(name, source, id, tags, model_id=model.model_id)
     return str(made.version)
 
 
@@ -128,8 +138,8 @@ def _crown(client: MlflowClient, name: str, version: str, measured: Measured) ->
         client.set_registered_model_alias(name, ALIAS, version)
         return f"it is the {ALIAS} now" + (f", after version {champion.version}" if champion else "")
     stays = f"{ALIAS} stays version {champion.version}" if champion else f"there is no {ALIAS}"
-    by_hand = f"MlflowClient().set_registered_model_alias({name!r}, {ALIAS!r}, {version!r}) makes it one by hand"
-    return f"{stays}, for {against}; {by_hand}"
+    by_hand = f"by hand: mlflow.MlflowClient().set_registered_model_alias({name!r}, {ALIAS!r}, {version!r})"
+    return f"{stays}, since {against} ({by_hand})"
 
 
 def _champion(client: MlflowClient, name: str) -> ModelVersion | None:

@@ -96,7 +96,8 @@ def available() -> bool:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """One process at a time opens a database in a file: two that both make its tables leave it broken for good."""
+    """One process at a time opens a database in a file, or chooses a champion in it: two that both make its tables
+    leave it broken for good. A server looks after itself."""
     if not uri.startswith("sqlite:///"):
         yield
         return
