@@ -57,8 +57,8 @@ def champion(root: Path) -> str | None:
     [
         (GOOD, None, None),
         (GOOD, replace(GOOD, nme=5.1), None),
-        (GOOD, GOOD, "does not beat the champion's 5.00 %"),
-        (GOOD, replace(GOOD, nme=4.9), "5.00 % does not beat the champion's 4.90 %"),
+        (GOOD, GOOD, "does not beat the champion's 5.000 %"),
+        (GOOD, replace(GOOD, nme=4.9), "5.000 % does not beat the champion's 4.900 %"),
         (replace(GOOD, nme=18.0), None, "does not beat the floor of 18.00 %"),
         (replace(GOOD, nme=20.0), replace(GOOD, nme=30.0), "does not beat the floor"),
         (replace(GOOD, nme=None, floor=None), None, "no landmarks"),
@@ -98,7 +98,7 @@ def test_versions_pile_up_only_with_new_weights_and_the_best_one_is_champion(
     told, now = register(1, replace(GOOD, nme=4.5))
     assert now == "2" and "these weights are already version 2 of the model brule: it is the champion already" in told
     told, now = register(0, replace(GOOD, nme=4.6))
-    assert now == "2" and "4.60 % does not beat the champion's 4.50 %" in told, "measured anew, as is the champion"
+    assert now == "2" and "4.600 % does not beat the champion's 4.500 %" in told, "measured anew, as is the champion"
     told, now = register(0, replace(GOOD, nme=4.4))
     assert now == "1" and "already version 1 of the model brule: it is the champion now, after version 2" in told
     store = client(root)

@@ -50,7 +50,7 @@ def objection(own: Measured, champion: Measured | None) -> str | None:
     if champion.nme is None or champion.faces != own.faces:
         return "it was measured on other validation faces than the champion, so the two errors cannot be compared"
     if own.nme >= champion.nme:
-        return f"its validation NME of {own.nme:.2f} % does not beat the champion's {champion.nme:.2f} %"
+        return f"its validation NME of {own.nme:.3f} % does not beat the champion's {champion.nme:.3f} %"
     return None
 
 
