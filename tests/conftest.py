@@ -1,7 +1,8 @@
 """A tiny run: 64 px images of coloured discs, five landmarks, networks of a few channels."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,26 @@ def tiny() -> Callable[..., config.Config]:
         return config.parse(raw)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    mlflow = pytest.importorskip("mlflow")
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A project's folder with an empty store, seen from a DVC stage that runs in a copy elsewhere."""
+    for variable in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_STAGE"):
+        monkeypatch.delenv(variable, raising=False)
+    project, copy = tmp_path / "project", tmp_path / "copy"
+    project.mkdir(), copy.mkdir()
+    shutil.copy(template, project)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    monkeypatch.chdir(copy)
+    yield project
+    assert not list(copy.iterdir()), "nothing of MLflow lands in the copy"

@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from brule.config import Config
+from brule.tracking.registry import REQUIREMENTS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
@@ -49,7 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
-        *("data.schemes", "export", "figures", *FOUNDATION),
+        *("data.schemes", "export", "figures", "serving.server", "tracking.registry", *FOUNDATION),
         *("answers", "demo", "video", "following"),
     ),
     "video": FOUNDATION,
@@ -60,6 +61,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("demo", "detector", "prediction", "photos", "gan", "networks.style", "weights", "answers", "wording"),
         *("figures", "data", "entry", *FOUNDATION),
     ),
+    "serving.protocol": ("errors",),
+    "serving": ("serving", "detector", "photos", "errors"),
     "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),
     "gan": ("networks.generator", "networks.style", "maths.heatmaps", "maths.pixels", "weights", *FOUNDATION),
     "figures": ("figures", "data.schemes", *FOUNDATION),
@@ -98,13 +101,13 @@ DOORS: dict[str, tuple[str, ...]] = {
     "optuna": ("method.golden_section", "method.tuning", "study"),
     "sqlalchemy": ("study.storage",),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), ("export",)),
-    "mlflow": ("tracking", "detector"),
+    "mlflow": ("tracking", "serving.pyfunc"),
+    **dict.fromkeys(("starlette", "uvicorn"), ("demo", "serving.server")),
     "kornia": ("maths", "networks.layers"),
     "matplotlib": ("figures",),
     "pooch": ("data.fetch",),
     "ruamel": ("config", "experiments"),
     "safetensors": ("weights",),
-    **dict.fromkeys(("starlette", "uvicorn"), ("demo",)),
     "av": ("video",),
     **dict.fromkeys(("dvc", "hydra", "omegaconf", "torchvision", "pickle", "dill", "yaml"), ()),
 }
@@ -122,6 +125,9 @@ LIBRARIES: dict[str, set[str]] = {
     "video": {"numpy", "av"},
     "prediction": {"torch", "numpy"},
     "export": {"torch", "numpy", "onnx", "onnxruntime", "onnxscript"},
+    "serving": {"numpy", "pydantic"},
+    "serving.server": {"starlette", "uvicorn"},
+    "serving.pyfunc": {"mlflow"},
 }
 
 
@@ -213,6 +219,13 @@ def test_inference_loads_no_gan_no_method_no_tracking() -> None:
     loaded = {str(path.relative_to(SOURCE / "brule")) for path in closure(MODULES["brule.detector"])}
     wrong = re.compile(r"method/|config|tracking|figures|networks/(generator|discriminator|style)")
     assert not [path for path in loaded if wrong.match(path)]
+
+
+def test_a_registered_model_names_what_its_code_imports() -> None:
+    model = MODULES["brule.serving.pyfunc"]
+    libraries = {name for path in {model, *closure(model)} for name in imports(path) if not name.startswith("brule")}
+    needed = {{"PIL": "pillow"}.get(name, name) for name in libraries - sys.stdlib_module_names}
+    assert needed == set(REQUIREMENTS)
 
 
 @pytest.mark.parametrize("name", MODULES)

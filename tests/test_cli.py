@@ -224,6 +224,7 @@ def test_what_is_not_needed_is_not_imported() -> None:
     [
         ("predict", ["--box", "--refine", "--overlay", "pixels", "confidence", "exit code"]),
         ("export", ["--model", "--onnx", "points", "confidence", "framing", "pip install"]),
+        ("serve", ["--model", "--port", "inputs", "predictions", "base64", "models:/", "400", "Ctrl-C"]),
     ],
 )
 def test_the_help_explains_the_command(run: Run, command: str, words: list[str]) -> None:

@@ -45,6 +45,7 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"data": {"source": "imagenet"}}, r"data\.source = 'imagenet': "),
         ({"data": {"extra": {"source": "celeba"}}}, r"data\.extra\.location is empty"),
         ({"model": {"map_size": 128}}, r"model\.map_size 128 must divide prepare\.image_size 64"),
+        ({"tracking": {"model": "a/b"}}, r"tracking\.model = 'a/b': "),
         ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),
         ({"train": {}}, r"train\.stages is missing"),
         (

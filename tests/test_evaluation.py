@@ -21,6 +21,7 @@ from brule.errors import BruleError
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle
+from brule.tracking import registry
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth", "chin"), None, (0, 1), ((0, 1), (2, 3), (3, 4)))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.5], [0.5, 0.7], [0.5, 0.9]], np.float32)
@@ -34,6 +35,7 @@ class Recorder(tracking.Run):
         self.opened: dict[str, Any] = {}
         self.seen: dict[str, float] = {}
         self.files: list[str] = []
+        self.registered: list[tuple[Any, ...]] = []
 
     def metrics(self, values: Any, step: int) -> None:
         self.seen |= values
@@ -53,6 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         yield recorder
 
     monkeypatch.setattr(tracking, "run", opened)
+    monkeypatch.setattr(registry, "register", lambda run, *told: run.registered.append(told))
     monkeypatch.setattr(evaluation, "speed", partial(scoring.speed, seconds=0.0))
     return recorder
 
@@ -154,6 +157,10 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
         and "evaluation/monitors/spread" in run.seen
     )
     assert set(run.files) >= {"results/figures", "results/metrics.json", "models/README.md", "results/report.html"}
+    [(name, weights, measured)] = run.registered
+    assert name == "brule" and weights.samefile(project / "models/detector.safetensors")
+    assert (measured.nme, measured.floor) == (saved["validation"]["nme"], saved["validation"]["floor_nme"])
+    assert measured.alarms == saved["alarms"]
     page = (project / "results/report.html").read_text()
     assert f"{saved['test']['nme']:.2f}" in page and page.count("data:image/") == 4
 
@@ -161,6 +168,11 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
 def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
     one, two = evaluation.evaluate(config), evaluation.evaluate(config)
     assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
+    path = project / "data/faces/validation/landmarks.npy"
+    np.save(path, np.load(path) + np.float32(0.001))
+    evaluation.evaluate(config)
+    first, again, moved = (told[2] for told in run.registered)
+    assert first == again and first.faces != moved.faces, "the name of the validation faces is theirs alone"
 
 
 def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config, run: Recorder) -> None:
@@ -185,6 +197,7 @@ def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder
     report = evaluation.evaluate(config)
     saved = json.loads((project / "results/metrics.json").read_text())
     assert saved["test"]["nme"] is None and saved["validation"]["images"] == 0 and saved["monitors"]
+    assert run.registered[0][2].nme is run.registered[0][2].floor is None
     assert saved["samples"]["shapes"] == 12, "the unpaired shapes stand in"
     assert pd.read_csv(project / "results/ced.csv")["detector"].isna().all()
     assert all((project / f"results/figures/{name}.png").is_file() for name in ("ced", "overlays", "history"))

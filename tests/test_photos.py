@@ -1,10 +1,8 @@
 """Photos of every kind become the pixels that a viewer shows; what is none becomes one sentence, whatever its bytes."""
 
 import io
-import struct
+import sys
 import warnings
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,8 @@ from brule.errors import BruleError
 from brule.photos import picture
 from brule.prediction import Prediction
 
-WIDTH, HEIGHT = 60, 44
+sys.path.insert(0, str(Path(__file__).parent))
+from mangled import FILES, HEIGHT, WIDTH, scene
 
 
 class Mean(nn.Module):
@@ -35,13 +34,6 @@ class Mean(nn.Module):
 
 
 DETECTOR = Detector(Mean(), np.full((2, 2), 0.5, np.float32), Scheme.plain(["a", "b"]), 64, 64)
-
-
-def scene(seed: int = 0) -> Image.Image:
-    """Smooth colours with a little noise: every format has something to do."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    noise = np.random.default_rng(seed).integers(0, 20, (HEIGHT, WIDTH, 3))
-    return Image.fromarray((np.stack([3 * x, 4 * y, 60 + x + y], -1) + noise).astype(np.uint8))
 
 
 def seen(photo: Any) -> np.ndarray:
@@ -115,70 +107,6 @@ def test_points_lie_inside_the_square_of_photos_of_any_size(size: tuple[int, int
     assert np.isfinite(found).all()
     if not refine:
         assert (np.abs(found + 0.5 - np.array(size) / 2) <= min(size) / 2).all()
-
-
-def encoded(image: Image.Image, kind: str, **how: Any) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **how)
-    return stream.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def png(width: int, height: int, depth: int = 8, colour: int = 2, data: bytes = b"\0", *extra: bytes) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
-
-
-def files() -> Iterator[tuple[str, bytes]]:
-    """Whole files of every format, and what accidents make of them."""
-    exif = Image.Exif()
-    exif[274] = 6
-    palette = scene().quantize(16)
-    whole = {
-        "jpg": encoded(scene(), "JPEG", exif=exif),
-        "progressive.jpg": encoded(scene(), "JPEG", progressive=True),
-        "cmyk.jpg": encoded(scene().convert("CMYK"), "JPEG"),
-        "png": encoded(scene(), "PNG", exif=exif),
-        "palette.png": encoded(palette, "PNG", transparency=3),
-        "16.png": encoded(Image.fromarray(GREY.astype(np.uint16) * 257), "PNG"),
-        "gif": encoded(palette, "GIF", save_all=True, append_images=[scene(1).quantize(16)]),
-        "webp": encoded(scene(), "WEBP", exif=exif),
-        "tif": encoded(scene(), "TIFF", exif=exif),
-        "lzw.tif": encoded(scene(), "TIFF", compression="tiff_lzw"),
-        "bmp": encoded(scene(), "BMP"),
-        "ico": encoded(scene(), "ICO"),
-        "ppm": encoded(scene(), "PPM"),
-    }
-    rng = np.random.default_rng(0)
-    for name, data in whole.items():
-        yield f"whole.{name}", data
-        for share in (0.001, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9, 0.99):
-            yield f"cut-{share}.{name}", data[: int(share * len(data)) + 1]
-        for count in (1, 4, 30, 200):
-            noisy = np.frombuffer(data, np.uint8).copy()
-            noisy[rng.integers(0, len(noisy), count)] = rng.integers(0, 256, count)
-            yield f"noisy-{count}.{name}", noisy.tobytes()
-        yield f"headless.{name}", data[8:]
-        yield f"hole.{name}", data[:20] + bytes(len(data) - 20)
-    yield "empty.jpg", b""
-    yield "text.jpg", b"no image at all\n" * 50
-    yield "page.png", b"<html><body>404</body></html>"
-    yield "zeros.tif", bytes(10_000)
-    yield "huge.png", png(60_000, 60_000)
-    yield "claims-much.png", png(2**31 - 1, 2**31 - 1)
-    yield "flat.png", png(0, 5)
-    yield "short.png", png(50, 50)
-    yield "bomb.png", png(8, 8, 8, 2, bytes(200), chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000))))
-    yield "depth.png", png(8, 8, 3, 2)
-    yield "huge.bmp", b"BM" + struct.pack("<IHHIIiiHHIIiiII", 70, 0, 0, 54, 40, 2**30, 2**30, 1, 24, 0, 0, 0, 0, 0, 0)
-    yield "huge.ppm", b"P6 100000 100000 255\n123"
-    yield "float.tif", encoded(Image.fromarray(np.full((5, 5), np.nan, np.float32)), "TIFF")
-
-
-FILES = dict(files())
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +22,6 @@ SOURCE = Path(tracking.__file__).parents[2]
 @pytest.fixture(scope="module")
 def config() -> Config:
     return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make one."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def root(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A project's folder with an empty store, seen from a DVC stage that runs in a copy elsewhere."""
-    for variable in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_STAGE"):
-        monkeypatch.delenv(variable, raising=False)
-    project, copy = tmp_path / "project", tmp_path / "copy"
-    project.mkdir(), copy.mkdir()
-    shutil.copy(template, project)
-    monkeypatch.setenv("DVC_ROOT", str(project))
-    monkeypatch.chdir(copy)
-    yield project
-    assert not list(copy.iterdir()), "nothing of MLflow lands in the copy"
 
 
 def client(root: Path) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,8 @@ from brule.gan import Gan
 from brule.maths import metrics
 from brule.report import Findings, gather, page
 from brule.scoring import Floats, Split, look, measure, speed
+from brule.tracking import registry
+from brule.tracking.champion import Measured
 
 MODELS, RESULTS = Path("models"), Path("results")
 FIGURES = RESULTS / "figures"
@@ -38,7 +42,8 @@ _THRESHOLDS = np.linspace(0, 30, 301)
 def evaluate(config: Config) -> dict[str, Any]:
     """Write results/metrics.json, ced.csv, figures and report.html, and models/README.md; return the metrics.
 
-    The MLflow run of the training is continued. Splits without landmarks have null scores and pictures of the answers.
+    The MLflow run of the training is continued, and the detector becomes a version of the model `tracking.model` in
+    MLflow's registry. Splits without landmarks have null scores and pictures of the answers.
     """
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
     trained = faces.read_manifest(RESULTS / "train.json", "run the train stage again")
@@ -67,6 +72,8 @@ def evaluate(config: Config) -> dict[str, Any]:
         told = Findings(detector, report, trained, manifest, flatten(config), metrics.bounds(healthy), gather(RESULTS))
         files.write_text(RESULTS / "report.html", page(told))
         _tell(run, report, int(trained.get("best_iteration", 0)))
+        measured = _measured(report, splits["validation"], detector)
+        registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
     return report
 
 
@@ -79,6 +86,15 @@ def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     run.artifact(FIGURES, "figures")
     for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
         run.artifact(path, "results")
+
+
+def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:
+    """What decides whether this detector takes the place of the best one so far."""
+    faces = hashlib.sha256(json.dumps(detector.scheme.to_json()).encode())
+    for array in (validation.images, validation.truth):
+        faces.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    scores = validation.scores
+    return Measured(faces.hexdigest()[:16], scores["nme"], scores["floor_nme"], report["alarms"])
 
 
 def _ended(trained: Mapping[str, Any]) -> list[str]:

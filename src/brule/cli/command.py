@@ -5,9 +5,9 @@ import os
 import sys
 
 from brule import entry
-from brule.cli import demo, export, predict
+from brule.cli import demo, export, predict, serve
 
-COMMANDS = {"predict": predict, "demo": demo, "export": export}
+COMMANDS = {"predict": predict, "demo": demo, "serve": serve, "export": export}
 
 
 def main() -> None:

@@ -29,6 +29,8 @@ class Tracking(Section):
     """MLflow."""
 
     experiment: str = "brule"
+    model: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = "brule"
+    """The registered model whose versions are the detectors that `evaluate` measured. None: none is registered."""
 
 
 class Config(Section):

@@ -72,12 +72,12 @@ class Run:
             pixels = np.asarray(Image.open(image).convert("RGB")) if isinstance(image, str | Path) else image
             client.log_image(id, pixels, key=key, step=step, synchronous=True)
 
-        self._attempt(write)
+        self.attempt(write)
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
         """Store a file, or a folder with all it holds, with the run."""
         what = "log_artifacts" if Path(path).is_dir() else "log_artifact"
-        self._attempt(lambda client, id: getattr(client, what)(id, str(path), folder))
+        self.attempt(lambda client, id: getattr(client, what)(id, str(path), folder))
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, Any]) -> None:
         """Say which data the run saw: a name, a digest of at most 36 characters, and the counts of its splits."""
@@ -89,12 +89,12 @@ class Run:
             data = Dataset(name=name, digest=digest[:36], source_type="local", source=profile, profile=profile)
             client.log_inputs(id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
-        self._attempt(write)
+        self.attempt(write)
 
     def close(self, status: str) -> None:
         """Write the rest and end the run as FINISHED, FAILED or KILLED. A run that is simply cut off stays RUNNING."""
         self.flush()
-        self._attempt(lambda client, id: client.set_terminated(id, status))
+        self.attempt(lambda client, id: client.set_terminated(id, status))
 
     def _batch(self, kind: str, rows: Sequence[tuple[Any, ...]]) -> bool:
         def write(client: MlflowClient, id: str) -> None:
@@ -104,9 +104,10 @@ class Run:
             entities: dict[str, Any] = {kind: [entity(*row) for row in rows]}
             client.log_batch(id, **entities)
 
-        return not rows or self._attempt(write)
+        return not rows or self.attempt(write)
 
-    def _attempt(self, call: Callable[[MlflowClient, str], object]) -> bool:
+    def attempt(self, call: Callable[[MlflowClient, str], object]) -> bool:
+        """Ask something of the store; whether it went well. The first failure is told, in one sentence."""
         if self._client is None or self.id is None:
             return True
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # An unreachable server is noticed in seconds; MLflow's own defaults would hold up training for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -42,16 +43,10 @@ def run(
     The store is MLFLOW_TRACKING_URI or else `mlflow.db` in the project's folder. `tags` (a fingerprint, say) join those
     of DVC and git. Raises BruleError where the store cannot be opened.
     """
-    for variable, value in _DEFAULTS.items():
-        os.environ.setdefault(variable, value)
-    try:
-        import mlflow  # noqa: F401
-    except ImportError:
+    if not available():
         say("MLflow is not installed; this run is not tracked (`pip install mlflow` would do it)")
         yield Run()
         return
-    for logger in ("mlflow", "alembic"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
     current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage))
     current.tags(tags or {})
     try:
@@ -64,10 +59,10 @@ def run(
 
 def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
     """Create or continue the run; a database that another process is creating at this moment is tried again."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root().resolve() / 'mlflow.db'}"
+    uri = place()
     for attempt in range(_OPENING_ATTEMPTS):
         try:
-            with _alone(uri):
+            with alone(uri):
                 return _connect(uri, experiment, name, resume_id, tags)
         except BruleError:
             raise
@@ -81,9 +76,28 @@ def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mappin
     raise AssertionError("unreachable")
 
 
+def place() -> str:
+    """The store's address: MLFLOW_TRACKING_URI, else the database in the project's folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root().resolve() / 'mlflow.db'}"
+
+
+def available() -> bool:
+    """Whether MLflow is installed. It is then imported, calls nobody, gives up soon and keeps its news to itself."""
+    for variable, value in _DEFAULTS.items():
+        os.environ.setdefault(variable, value)
+    try:
+        import mlflow  # noqa: F401
+    except ImportError:
+        return False
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    return True
+
+
 @contextmanager
-def _alone(uri: str) -> Iterator[None]:
-    """One process at a time opens a database in a file: two that both make its tables leave it broken for good."""
+def alone(uri: str) -> Iterator[None]:
+    """One process at a time opens a database in a file, or chooses a champion in it: two that both make its tables
+    leave it broken for good. A server looks after itself."""
     if not uri.startswith("sqlite:///"):
         yield
         return

@@ -1,0 +1,165 @@
+"""MLflow's registry of models: each detector that was evaluated is a version, and the best of them the `champion`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from brule.errors import BruleError
+from brule.tracking.champion import ALIAS, Measured, objection
+from brule.tracking.run import Run, reason, say
+from brule.tracking.store import alone, available, place
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
+"""What the registered model needs to be run."""
+SCHEME = "models:/"
+"""How the addresses of registered models begin."""
+_PACKAGE = Path(__file__).parents[1]
+
+
+def register(run: Run, name: str | None, weights: Path, measured: Measured) -> None:
+    """Make the detector a version of the model `name` and move the alias where it is better; tell what happened.
+
+    The same weights are one version, however often they are evaluated: the measures of the last time are kept. name:
+    None registers nothing. Harmless without MLflow; a store that fails is told once, and costs nothing else.
+    """
+    if name is None:
+        return
+
+    def write(client: MlflowClient, id: str) -> None:
+        with alone(client.tracking_uri):  # two at once would each compare themselves with the champion of before
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            known = _known(client, name, digest)
+            version = known or _create(client, id, name, weights, digest)
+            for key, value in measured.tags().items():
+                client.set_model_version_tag(name, version, key, value)
+            held = "these weights are already" if known else "registered as"
+            say(f"{held} version {version} of the model {name}: {_crown(client, name, version, measured)}")
+
+    run.attempt(write)
+
+
+def fetch(uri: str, folder: Path) -> Path:
+    """The weights of a registered model, `models:/brule@champion` or `models:/brule/3`, in this folder; none of its
+    code is run. Raises BruleError where MLflow has no such model, or it is no detector of brule."""
+    if not available():
+        raise BruleError(f"{uri}: MLflow is not installed; install it, or give a detector.safetensors")
+    from mlflow import MlflowClient, artifacts
+
+    store = place()
+    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+        raise BruleError(f"{uri}: there is no MLflow store {store}; run `dvc repro`, or set MLFLOW_TRACKING_URI")
+    try:
+        # Not the address models:/… itself: MLflow would look for it in the store that is the current folder's.
+        source = _source(MlflowClient(store), uri)
+        model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
+    except Exception as error:  # whatever ails the store or the name
+        raise BruleError(
+            f"{uri}: MLflow does not hand it out ({reason(error)}); `mlflow ui` shows the models that {store} has"
+        ) from None
+    weights = next(model.glob("artifacts/*.safetensors"), None)
+    if weights is None:
+        raise BruleError(f"{uri}: is no detector of brule; give {SCHEME}NAME@{ALIAS}, as `evaluate` registered it")
+    return weights
+
+
+def _source(client: MlflowClient, uri: str) -> str:
+    """Where the artifacts of `models:/NAME@ALIAS` or `models:/NAME/VERSION` lie."""
+    name, at, alias = uri.removeprefix(SCHEME).partition("@")
+    name, _, number = name.partition("/")
+    version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
+    return str(client.get_model_version_download_uri(name, version.version))
+
+
+def _known(client: MlflowClient, name: str, digest: str) -> str | None:
+    """The version that holds these weights already."""
+    found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'", max_results=1)
+    return str(found[0].version) if found else None
+
+
+def _create(client: MlflowClient, id: str, name: str, weights: Path, digest: str) -> str:
+    """A model of the run, and a version of the registered model that is made of it."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+
+    run = client.get_run(id)
+    model = client.create_logged_model(run.info.experiment_id, "detector", id)
+    with TemporaryDirectory() as folder:
+        save(Path(folder) / "model", weights, id, model.model_id)
+        client.log_model_artifacts(model.model_id, f"{folder}/model")
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(id, [LoggedModelOutput(model.model_id, 0)])
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # The place itself: MLflow would look for the address models:/… in the store that is the current folder's.
+    source, tags = model.artifact_location, {"sha256": digest}
+    made: ModelVersion = client.create_model_version(name, source, id, tags, model_id=model.model_id)
+    return str(made.version)
+
+
+def save(folder: Path, weights: Path, run_id: str | None = None, model_id: str | None = None) -> None:
+    """Write the detector as a model of MLflow: its weights, the code of today, the signature, an example and what it
+    needs. `mlflow models serve -m FOLDER --env-manager local` serves it, with or without brule installed."""
+    from mlflow import pyfunc
+    from mlflow.models import Model
+
+    pyfunc.save_model(
+        str(folder),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+        python_model=str(_PACKAGE / "serving" / "pyfunc.py"),
+        artifacts={"detector": str(weights)},
+        code_paths=[str(_PACKAGE)],
+        pip_requirements=[f"{library}=={_version(library)}" for library in REQUIREMENTS],
+        input_example=[{"image": _example()}],
+    )
+
+
+def _crown(client: MlflowClient, name: str, version: str, measured: Measured) -> str:
+    """Move the alias or leave it; a sentence that says which, and why."""
+    champion = _champion(client, name)
+    if champion is not None and str(champion.version) == version:
+        return f"it is the {ALIAS} already"
+    against = objection(measured, None if champion is None else Measured.read(champion.tags))
+    if against is None:
+        client.set_registered_model_alias(name, ALIAS, version)
+        return f"it is the {ALIAS} now" + (f", after version {champion.version}" if champion else "")
+    stays = f"{ALIAS} stays version {champion.version}" if champion else f"there is no {ALIAS}"
+    by_hand = f"by hand: mlflow.MlflowClient().set_registered_model_alias({name!r}, {ALIAS!r}, {version!r})"
+    return f"{stays}, since {against} ({by_hand})"
+
+
+def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def _version(library: str) -> str:
+    """Without the build's own mark: torch 2.13.0+cpu is 2.13.0."""
+    return metadata.version(library).partition("+")[0]
+
+
+def _example() -> str:
+    """An even picture: no face of anybody's is passed on with the model."""
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), "grey").save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()

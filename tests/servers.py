@@ -1,0 +1,94 @@
+"""Real servers as processes of their own, and a small real detector for them."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from brule import detector
+from brule.data.schemes import Scheme
+from brule.networks.hourglass import LandmarkEncoder
+
+SOURCE = Path(detector.__file__).parents[1]
+NAMES = ["left eye", "right eye", "mouth, or what is left of it"]
+COMMAND = [sys.executable, "-c", "from brule.cli import main; main()"]
+_PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Server(NamedTuple):
+    """A process that answers at an address."""
+
+    process: subprocess.Popen[str]
+    address: str
+    told: str = ""
+    """What it printed before it was ready."""
+
+    def ask(self, path: str = "/invocations", body: Any = None, method: str = "POST") -> tuple[int, Any]:
+        """Status and JSON of the answer; a body that is no bytes is sent as JSON."""
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
+        try:
+            with _PROXYLESS.open(request, timeout=60) as response:
+                return response.status, json.loads(response.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def end(self, how: signal.Signals) -> tuple[int, str]:
+        """Exit code and stderr."""
+        self.process.send_signal(how)
+        return self.process.wait(30), str(self.process.communicate()[1])
+
+
+def surroundings(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", **more}
+
+
+def start(*words: str, cwd: Path) -> Server:
+    """`brule serve` with these words, at a port that is free; ready to answer."""
+    pipe, line = subprocess.PIPE, [*COMMAND, "serve", "--port", "0", *words]
+    process = subprocess.Popen(line, cwd=cwd, env=surroundings(), stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    told = "".join(process.stdout.readline() for _ in range(4))
+    assert told, process.communicate()[1]
+    return Server(process, told.split()[0], told)
+
+
+def start_mlflow(model: str, cwd: Path) -> Server:
+    """`mlflow models serve` of this model, with nothing of brule but what lies in the model; ready to answer."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    env = surroundings(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}", MLFLOW_DISABLE_TELEMETRY="true")
+    del env["PYTHONPATH"]
+    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)]
+    pipe, group = subprocess.PIPE, {"start_new_session": True}  # a signal has to reach what MLflow starts
+    process = subprocess.Popen(line, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=pipe, text=True, **group)
+    server, end = Server(process, f"http://127.0.0.1:{port}"), time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            _PROXYLESS.open(f"{server.address}/ping", timeout=5).close()
+            return server
+        except OSError:
+            time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail(process.communicate()[1])
+
+
+def write_detector(path: Path, seed: int = 0) -> None:
+    """A real encoder with random weights, whose maps are peaked: it answers every difference in its input."""
+    torch.manual_seed(seed)
+    sizes = {"stacks": 1, "width": 8, "depth": 2}
+    encoder = LandmarkEncoder(3, 64, 16, **sizes)
+    encoder.heads[0].weight.data.mul_(40)
+    facts: dict[str, Any] = {"barycenter": np.zeros((3, 2)), "image_size": 64, "map_size": 16, "architecture": sizes}
+    detector.save(path, encoder, scheme=Scheme.plain(NAMES), **facts)
