@@ -3,7 +3,7 @@
     PYTHONPATH=src python scripts/crops.py --model models/detector.safetensors
 
 Reads data/raw, the photos and their landmarks, and data/faces, which says what of them is the test split. Each way is
-measured with one look and with a second one, as `brule predict --refine` takes it. Prints a table in Markdown.
+measured with one look and with further ones, as `brule predict --refine` takes it. Prints a table in Markdown.
 """
 
 import argparse

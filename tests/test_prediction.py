@@ -131,7 +131,7 @@ def test_a_large_jpeg_is_answered_where_it_is(tmp_path: Path) -> None:
         LIGHTS.predict(tmp_path / "a.jpg", (10, 10, 1e9, 10))
 
 
-def test_a_second_look_mends_a_first_one_from_afar() -> None:
+def test_further_looks_mend_a_first_one_from_afar() -> None:
     points = POINTS * 0.25 + [160, 120]
     scene = photo(points, 400, 300, blur=3)
     first, second = (LIGHTS.predict(scene, refine=refine).points for refine in (False, True))
@@ -139,12 +139,12 @@ def test_a_second_look_mends_a_first_one_from_afar() -> None:
     assert far < 2 and near < far / 2
 
 
-def test_a_second_look_changes_little_where_the_box_is_right() -> None:
+def test_further_looks_change_little_where_the_box_is_right() -> None:
     first, second = (LIGHTS.predict(photo(POINTS), box(POINTS), refine=refine).points for refine in (False, True))
     np.testing.assert_allclose(second, first, atol=0.1)
 
 
-def test_where_no_second_look_is_possible_the_first_stands() -> None:
+def test_where_no_further_look_is_possible_the_first_stands() -> None:
     """All lights at one place have no box; those of a tiny photo have one that reaches too far out."""
     together = photo(np.tile(POINTS[:1], (3, 1)))
     first, second = (LIGHTS.predict(together, refine=refine).points for refine in (False, True))
@@ -154,19 +154,27 @@ def test_where_no_second_look_is_possible_the_first_stands() -> None:
     np.testing.assert_array_equal(first, second)
 
 
-@pytest.mark.parametrize("refine", [False, True])
-def test_a_batch_is_one_by_one(trained: Detector, tmp_path: Path, refine: bool) -> None:
+def test_a_batch_is_one_by_one(trained: Detector, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     images: list[Any] = [rng.integers(0, 256, (60 + i, 90 - 3 * i, 3), dtype=np.uint8) for i in range(5)]
     Image.fromarray(images[1]).save(tmp_path / "1.png")
     images[1], images[2] = tmp_path / "1.png", Image.fromarray(images[2])
     boxes = [None, (20, 20, 40, 30), np.array([15.5, 18, 30, 30]), None, [10, 10, 50, 40]]
-    together = trained.predict(images, boxes, refine, batch_size=2)
+    together = trained.predict(images, boxes, batch_size=2)
     assert isinstance(together, list) and len(together) == 5
     for image, known, found in zip(images, boxes, together, strict=True):
-        alone = trained.predict(image, known, refine)
+        alone = trained.predict(image, known)
         np.testing.assert_allclose(found.points, alone.points, atol=1e-3)
         np.testing.assert_allclose(found.confidence, alone.confidence, atol=1e-5)
+
+
+def test_each_photo_of_a_batch_is_looked_at_until_it_is_at_rest() -> None:
+    """The first at once, the second after further looks."""
+    near, far = photo(POINTS), photo(POINTS * 0.25 + [160, 120], 400, 300, blur=3)
+    together = LIGHTS.predict([near, far, near], [box(POINTS), None, None], refine=True)
+    alone = [LIGHTS.predict(*each, refine=True) for each in ((near, box(POINTS)), (far, None), (near, None))]
+    for found, expected in zip(together, alone, strict=True):
+        np.testing.assert_allclose(found.points, expected.points, atol=1e-3)
 
 
 def test_none_at_all_and_a_stack_of_arrays_are_several() -> None:

@@ -121,8 +121,9 @@ class Detector:
         images: a path, an array (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16, an image of PIL, which give one
         Prediction; or several of these, which give a list. boxes: where the landmarks are, as far as that is known:
         (x, y, width, height) of their box in the photo's pixels for one image, a list of them (or None) for several.
-        Without a box the largest square in the middle is looked at. refine: look a second time, at the square around
-        the points that were found first. Raises BruleError naming the image that is none, or the box that is none.
+        Without a box the largest square in the middle is looked at. refine: look again, up to three times, at the
+        square around the points that were found before, until it is at rest. Raises BruleError naming the image that is
+        none, or the box that is none.
         """
         return prediction.predict(self, images, boxes, refine, batch_size)
 

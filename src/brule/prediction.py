@@ -56,6 +56,13 @@ class _Asked(NamedTuple):
 class _Found(NamedTuple):
     points: Points
     confidence: npt.NDArray[np.float32]
+    square: Square
+
+
+_LOOKS = 3
+"""So often a photo is looked at again, unless its square has come to rest before."""
+_AT_REST = 0.02
+"""A square that moves and grows by less, in its own sides, is the same square."""
 
 
 def confidence(L: Tensor) -> Tensor:
@@ -100,17 +107,19 @@ def predictions(
     """For each photo in turn its landmarks, or the sentence that says why it has none; `batch_size` in memory at once.
 
     The square that is cut is framed as the training crops were: around the box where one is given, else the largest in
-    the middle of the photo. `refine`: a second look, at the square around the points of the first; where that cannot be
-    cut, for it has no width or lies too far outside, the first answer stands.
+    the middle of the photo. `refine`: again and again, at the square around the points of the look before, until that
+    square is at rest; where it cannot be cut, for it has no width or lies too far outside, the answer stands.
     """
     asked = (_Asked(photo, _name(photo, i), box) for i, (photo, box) in enumerate(zip(images, boxes, strict=False)))
     while batch := list(islice(asked, batch_size)):
         found = _found(detector, [_first(detector, each) for each in batch])
-        if refine:
-            again = _found(detector, [_second(detector, *pair) for pair in zip(batch, found, strict=True)])
-            found = [one if isinstance(two, BruleError) else two for one, two in zip(found, again, strict=True)]
+        for _ in range(_LOOKS if refine else 0):
+            found = _found(detector, [_closer(detector, *pair) for pair in zip(batch, found, strict=True)])
         for answer in found:
-            yield answer if isinstance(answer, BruleError) else Prediction(*answer, detector.scheme.names)
+            if isinstance(answer, BruleError):
+                yield answer
+            else:
+                yield Prediction(answer.points, answer.confidence, detector.scheme.names)
 
 
 def _first(detector: Detector, asked: _Asked) -> _Crop | BruleError:
@@ -121,13 +130,17 @@ def _first(detector: Detector, asked: _Asked) -> _Crop | BruleError:
         return error
 
 
-def _second(detector: Detector, asked: _Asked, found: _Found | BruleError) -> _Crop | BruleError:
+def _closer(detector: Detector, asked: _Asked, found: _Found | BruleError) -> _Crop | _Found | BruleError:
+    """The crop around what was found; where that is at rest, or no crop can be cut, what was found."""
     if isinstance(found, BruleError):
         return found
     try:
-        return _crop(asked, around(found.points, *detector.framing), detector.image_size)
-    except BruleError as error:
-        return error
+        square = around(found.points, *detector.framing)
+        if np.abs(np.subtract(square, found.square)).max() < _AT_REST * square.side:
+            return found
+        return _crop(asked, square, detector.image_size)
+    except BruleError:
+        return found
 
 
 def _crop(asked: _Asked, square: Square | None, size: int) -> _Crop:
@@ -151,8 +164,8 @@ def _boxed(box: Box, framing: Framing, name: str) -> Square:
     return around(corners, *framing)
 
 
-def _found(detector: Detector, crops: Sequence[_Crop | BruleError]) -> list[_Found | BruleError]:
-    """The answers for those crops that there are, errors in their places."""
+def _found(detector: Detector, crops: Sequence[_Crop | _Found | BruleError]) -> list[_Found | BruleError]:
+    """The answers for the crops; what is none stays in its place."""
     whole = [crop for crop in crops if isinstance(crop, _Crop)]
     answers = iter(_located(detector, whole) if whole else ())
     return [next(answers) if isinstance(crop, _Crop) else crop for crop in crops]
@@ -162,7 +175,7 @@ def _located(detector: Detector, crops: Sequence[_Crop]) -> Iterator[_Found]:
     L = detector.log_maps(detector.tensor(np.stack([crop.pixels for crop in crops]))).exp()
     units = heatmaps.coordinates(L).cpu().numpy().astype(np.float64)
     for crop, points, sure in zip(crops, units, confidence(L).cpu().numpy(), strict=True):
-        yield _Found(to_pixels(points, crop.square), sure)
+        yield _Found(to_pixels(points, crop.square), sure, crop.square)
 
 
 def _name(photo: Photo, index: int) -> str:

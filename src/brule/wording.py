@@ -46,8 +46,8 @@ points = detector.points(crops)  # prepared crops, uint8 (N, {size}, {size}, 3) 
 SHELL = "brule predict photo.jpg --refine --out found --overlay"
 USED = (
     "Without a box the detector looks at the largest square in the middle of the photo; `refine=True` looks again, "
-    "close around what was found first. The line for the terminal draws the landmarks on the photo as well; "
-    "`brule predict --help` explains it."
+    "close around what was found, until that comes to rest. The line for the terminal draws the landmarks on the photo "
+    "as well; `brule predict --help` explains it."
 )
 
 

@@ -46,7 +46,7 @@ class Question(BaseModel):
     box: list[float] | None = Field(None, min_length=4, max_length=4)
     """Left, top, width and height of the landmarks' box in the photo's pixels; None: the largest square is cut."""
     refine: bool | None = False
-    """Look a second time, close around what was found first."""
+    """Look again, close around what was found, until that comes to rest."""
 
     @field_validator("pixels", mode="plain")
     @classmethod
