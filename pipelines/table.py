@@ -11,6 +11,7 @@ EPILOG = """\
 example:
   python pipelines/table.py table1 -S data.location=/path/to/300w -S data.extra.location=/path/to/img_align_celeba
 Kill it at any moment and call it again: what has finished is not run again, until its parameters or the code change.
+A finished run in MLflow with a row's parameters, start and code is that row's result, whoever started it.
 The data are taken to be the same ones; where they are not, first delete models/<name>/ and results/<name>.json."""
 
 
@@ -31,6 +32,8 @@ def main() -> None:
     if args.list:
         print(table.overview(todo, table.current(jobs, ledger.entries())))
         return
+    for sentence in table.take(jobs, ledger):
+        print(sentence)
     # The stages call `python`: let that be this one.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     summary = table.Summary()

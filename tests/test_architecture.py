@@ -68,7 +68,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "figures": ("figures", "data.schemes", *FOUNDATION),
     "tracking": ("tracking", "config", *FOUNDATION),
     "experiments": ("config", *FOUNDATION),
-    "table": ("table", "experiments", "config", *FOUNDATION),
+    "identity": ("config", "errors"),
+    "table": ("table", "experiments", "identity", "tracking", "config", *FOUNDATION),
+    "paper": (
+        *("paper", "figures", "tracking", "table", "experiments", "detector", "gan", "scoring", "wording"),
+        *("data.faces", "maths.heatmaps", *FOUNDATION),
+    ),
     "weights": FOUNDATION,
     "wording": ("data.schemes", "detector", *FOUNDATION),
     "card": ("wording", "detector", *FOUNDATION),
@@ -91,7 +96,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "inputs": ("method.training", "data.faces", "detector", "config", *FOUNDATION),
     "trainer": (
         *("method", "data", "figures", "tracking", "console", "machine", "stopping", "summary", "shipping"),
-        *("inputs", "maths.pixels", "config"),
+        *("inputs", "identity", "maths.pixels", "config"),
         *FOUNDATION,
     ),
 }

@@ -34,11 +34,15 @@ class Recorder(tracking.Run):
         super().__init__()
         self.opened: dict[str, Any] = {}
         self.seen: dict[str, float] = {}
+        self.tagged: dict[str, str] = {}
         self.files: list[str] = []
         self.registered: list[tuple[Any, ...]] = []
 
     def metrics(self, values: Any, step: int) -> None:
         self.seen |= values
+
+    def tags(self, values: Any) -> None:
+        self.tagged |= values
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
         assert Path(path).exists()
@@ -151,6 +155,7 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
     assert saved["samples"]["shapes"] == 6 and saved["samples"]["diversity"] > 0
     assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
     assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
+    assert json.loads(run.tagged["alarms"]) == report["alarms"], "from which the results table learns them"
     assert (
         run.seen["test/nme"] == report["test"]["nme"]
         and "test/parts/eyes" in run.seen

@@ -83,6 +83,7 @@ def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     own = ("test", "samples")
     named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
     run.metrics(dict(numbers(named)), iteration)
+    run.tags({"alarms": json.dumps(report["alarms"])})
     run.artifact(FIGURES, "figures")
     for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
         run.artifact(path, "results")

@@ -3,13 +3,14 @@
 import shutil
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from brule import figures, files, machine, tracking
+from brule import figures, files, identity, machine, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.console import Display
 from brule.errors import BruleError
@@ -41,7 +42,8 @@ def train(config: Config) -> None:
     training = Training(config, inputs, machine.device(config.train.device))
     loop = Loop(training)
     carry = _begin(loop, checkpoint)
-    with tracking.run(config, stage="train", resume_id=carry["run_id"], tags={"fingerprint": mark}) as run:
+    tags = {"fingerprint": mark, **_identity(config)}
+    with tracking.run(config, stage="train", resume_id=carry["run_id"], tags=tags) as run:
         if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
         carry["run_id"] = run.id
@@ -56,7 +58,9 @@ def train(config: Config) -> None:
             raise SystemExit(stop.exit_code)
         world.tick()
         told = _outputs(training, loop.tuner, carry, mark)
-        run.metrics({f"final/{k}": v for k, v in told["validation"].items()}, training.iteration)
+        final = told["validation"] | {name: told[name] for name in ("seconds", "threads")}
+        run.metrics({f"final/{name}": value for name, value in final.items()}, training.iteration)
+        run.tags({"weights": identity.sha((MODELS / "detector.safetensors").read_bytes())})
         if told["collapsed"]:
             run.tags({"collapsed": told["collapsed"]["sentence"]})
     print(verdict(told))
@@ -67,6 +71,15 @@ def _code() -> list[Path]:
     """The modules that compute: a state saved by other code is not continued."""
     package = Path(__file__).parent
     return sorted(path for wing in ("maths", "networks", "method") for path in (package / wing).glob("*.py"))
+
+
+def _identity(config: Config) -> dict[str, str]:
+    """By what the results table knows this run in MLflow, whoever started it."""
+    initial = config.train.initial
+    tags = {} if initial is None else {"initial": identity.sha(Path(initial).read_bytes())}
+    with suppress(BruleError):  # the list of labels that it names is gone since `prepare` read it
+        tags["content"] = identity.content(Path(), config, identity.code(Path(__file__).parent))
+    return tags
 
 
 def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:

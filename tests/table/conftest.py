@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from brule import table
-from brule.table.jobs import COMPUTES
+from brule.identity import COMPUTES
 from brule.table.ledger import Entry, Ledger
 from brule.table.running import FailedError, Outcome
 

@@ -8,7 +8,7 @@ import pytest
 
 from brule import table
 from brule.errors import BruleError
-from brule.table.jobs import code
+from brule.identity import code
 
 Rows = list[dict[str, Any]]
 Jobs = Callable[..., tuple[table.Table, list[table.Job]]]

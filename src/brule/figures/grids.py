@@ -13,6 +13,7 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from brule.data.schemes import Scheme
+from brule.errors import BruleError
 from brule.figures.style import FAINT, INK, Sheet, draw
 
 Images = npt.NDArray[np.uint8]
@@ -29,20 +30,30 @@ class Canvas:
     One axes for all: a grid of 64 faces with 68 landmarks each is drawn in a fraction of a second.
     """
 
-    def __init__(self, rows: Mapping[str, Images], cell: int, caption: int = 0, footer: str = "") -> None:
-        self.rows, self.cell, self.footer = rows, cell, footer
+    def __init__(
+        self,
+        rows: Mapping[str, Sequence[Images] | Images],
+        cell: int,
+        caption: int = 0,
+        footer: str = "",
+        heading: str = "",
+        above: int = 0,
+    ) -> None:
+        """`caption` and `above` are pixels left free below every row and above the first."""
+        self.rows, self.cell, self.footer, self.heading = rows, cell, footer, heading
+        self.top = _MARGIN + (26 if heading else 0) + above
         self.columns = max(len(images) for images in rows.values())
         self.left = _MARGIN + (30 if any(label.strip() for label in rows) else 0)
         self.pitch = cell + _GAP + caption
         self.width = self.left + self.columns * (cell + _GAP) - _GAP + _MARGIN
-        self.height = 2 * _MARGIN + len(rows) * self.pitch - _GAP + (20 if footer else 0)
+        self.height = self.top + _MARGIN + len(rows) * self.pitch - _GAP + (20 if footer else 0)
 
     def sheet(self, path: Path | str) -> Sheet:
         return Sheet(path, self.width / _DPI, self.height / _DPI, _DPI)
 
     def corner(self, row: int, column: int) -> tuple[float, float]:
         """Upper left corner of a cell."""
-        return self.left + column * (self.cell + _GAP), _MARGIN + row * self.pitch
+        return self.left + column * (self.cell + _GAP), self.top + row * self.pitch
 
     def place(self, points: Points, row: int) -> Points:
         """(N, K, 2) crop units of the images of a row → pixels of the picture."""
@@ -62,6 +73,7 @@ class Canvas:
             middle = self.corner(row, 0)[1] + self.cell / 2
             axes.text(_MARGIN + 8, middle, label, rotation=90, ha="center", va="center", color=INK, fontsize=8)
         axes.text(self.left, self.height - _MARGIN + 4, self.footer, va="bottom", color=FAINT, fontsize=7)
+        axes.text(self.left, _MARGIN + 8, self.heading, va="center", color=INK, fontsize=9.5, fontweight="bold")
         axes.imshow(paper, extent=(0, self.width, self.height, 0), interpolation="nearest", aspect="auto")
         axes.set_xlim(0, self.width)
         axes.set_ylim(self.height, 0)
@@ -75,7 +87,7 @@ def enlarge(image: Images, side: int) -> Images:
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.LANCZOS))
 
 
-def _cell(size: int, least: int) -> int:
+def cell(size: int, least: int) -> int:
     """The smallest whole multiple of the image's side that has `least` pixels: no uneven pixels."""
     return size * max(1, -(-least // size))
 
@@ -85,11 +97,11 @@ def sample_grid(rows: Mapping[str, Images], points: Points, path: Path | str, sc
 
     rows: label → (N, S, S, 3) uint8, of equal N and S; points: (N, K, 2) crop units.
     """
-    canvas = Canvas(rows, _cell(next(iter(rows.values())).shape[1], 128))
+    canvas = Canvas(rows, cell(next(iter(rows.values())).shape[1], 128))
     with canvas.sheet(path) as figure:
         axes = canvas.axes(figure)
         for row in range(marked):
-            draw(axes, canvas.place(points, row), scheme, size=0.85 * _dot(len(scheme.names)), width=0.7)
+            draw(axes, canvas.place(points, row), scheme, size=0.85 * dot(len(scheme.names)), width=0.7)
 
 
 def overlays(
@@ -110,20 +122,20 @@ def overlays(
     chosen = _choose(errors, len(images), titles, columns)
     rows = {label: images[index] for label, index in chosen.items()}
     footer = "in colour: the answer; " + ("no landmarks to measure against" if truths is None else "white: the truth")
-    canvas = Canvas(rows, _cell(images.shape[1], 192), caption=0 if errors is None else 22, footer=footer)
-    dot = _dot(len(scheme.names))
+    canvas = Canvas(rows, cell(images.shape[1], 192), caption=0 if errors is None else 22, footer=footer)
+    size = dot(len(scheme.names))
     with canvas.sheet(path) as figure:
         axes = canvas.axes(figure)
         for row, index in enumerate(chosen.values()):
             answer = canvas.place(predictions[index], row)
             if truths is not None:
-                _truth(axes, canvas.place(truths[index], row), answer, dot)
-            draw(axes, answer, scheme, size=dot, width=0.8)
+                _truth(axes, canvas.place(truths[index], row), answer, size)
+            draw(axes, answer, scheme, size=size, width=0.8)
             if errors is not None:
-                _captions(axes, canvas, row, errors[index])
+                captions(axes, canvas, row, errors[index])
 
 
-def _dot(landmarks: int) -> float:
+def dot(landmarks: int) -> float:
     """A dot's diameter in typographic points: few landmarks are drawn larger than many."""
     return float(np.clip(16 / landmarks**0.5, 1.9, 4.5))
 
@@ -142,6 +154,21 @@ def _choose(
     return {title: ranking[start : start + columns] for title, start in zip(titles, starts, strict=True)}
 
 
+def cells(picture: Images, rows: int = 4) -> npt.NDArray[np.uint8]:
+    """The inverse of a `sample_grid` of so many rows: a picture (H, W, 3) → (rows, columns, cell, cell, 3).
+
+    Raises BruleError for a picture that is none.
+    """
+    height, width = picture.shape[:2]
+    side, left = (height - 2 * _MARGIN + _GAP) // rows - _GAP, _MARGIN + 30
+    columns = (width - left - _MARGIN + _GAP) // max(1, side + _GAP)
+    shape = (2 * _MARGIN + rows * (side + _GAP) - _GAP, left + columns * (side + _GAP) - _GAP + _MARGIN)
+    if side < 1 or columns < 1 or shape != (height, width):
+        raise BruleError(f"a picture of {width} × {height} pixels is no grid of samples; train again")
+    corners = [[(_MARGIN + r * (side + _GAP), left + c * (side + _GAP)) for c in range(columns)] for r in range(rows)]
+    return np.stack([[picture[y : y + side, x : x + side] for y, x in row] for row in corners])
+
+
 def _truth(axes: Axes, truth: Points, answer: Points, dot: float) -> None:
     """White dots at the truth and a thin line from each to the answer: its length is the error."""
     segments = list(np.stack([truth, answer], axis=2).reshape(-1, 2, 2))
@@ -150,7 +177,8 @@ def _truth(axes: Axes, truth: Points, answer: Points, dot: float) -> None:
     axes.scatter(flat[:, 0], flat[:, 1], s=0.8 * dot**2, c="white", edgecolors="none", zorder=2.7)
 
 
-def _captions(axes: Axes, canvas: Canvas, row: int, errors: npt.NDArray[Any]) -> None:
+def captions(axes: Axes, canvas: Canvas, row: int, errors: npt.NDArray[Any]) -> None:
+    """The errors (N,), percent, below the images of a row."""
     for column, error in enumerate(errors):
         x, y = canvas.corner(row, column)
         middle, below = x + canvas.cell / 2, y + canvas.cell + 4

@@ -5,6 +5,7 @@ from brule.table.launching import Launcher
 from brule.table.ledger import Entry, Ledger
 from brule.table.rows import Anchor, Row, Table, read
 from brule.table.running import Summary, complete, current, overview
+from brule.table.tracked import collect, take
 from brule.table.writing import publish, render
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Summary",
     "Table",
     "chosen",
+    "collect",
     "complete",
     "current",
     "overview",
@@ -24,4 +26,5 @@ __all__ = [
     "publish",
     "read",
     "render",
+    "take",
 ]

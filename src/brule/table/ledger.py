@@ -6,7 +6,6 @@ written when a table is done, not in between, since `dvc exp run` stashes and re
 """
 
 import fcntl
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from brule.config.section import Section
 from brule.errors import BruleError
 from brule.files import write_bytes, write_json
+from brule.identity import sha
 
 
 class Entry(Section):
@@ -60,9 +60,10 @@ class Ledger:
         found += [_entry(_json(path), path) for path in sorted(self.folder.glob("*.json"))]
         return {entry.name: entry for entry in sorted(found, key=lambda entry: (entry.name, entry.finished))}
 
-    def keep(self, entry: Entry, weights: bytes) -> None:
-        """Remember a run and its detector."""
-        write_bytes(self.folder / f"{entry.weights}.safetensors", weights)
+    def keep(self, entry: Entry, weights: bytes | None = None) -> None:
+        """Remember a run, and its detector where that is at hand."""
+        if weights is not None:
+            write_bytes(self.folder / f"{entry.weights}.safetensors", weights)
         write_json(self.folder / f"{entry.name}.json", entry.model_dump(mode="json"))
 
     def weights(self, entry: Entry) -> Path | None:
@@ -90,11 +91,6 @@ class Ledger:
         with (self.folder / ".lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # given back when the file closes, also by a kill
             yield
-
-
-def sha(weights: bytes) -> str:
-    """The name of a detector's file: 16 digits of its content's sha256."""
-    return hashlib.sha256(weights).hexdigest()[:16]
 
 
 def now() -> float:

@@ -7,8 +7,9 @@ from typing import Any
 from brule import experiments
 from brule.errors import BruleError
 from brule.experiments import Parameters
+from brule.identity import sha
 from brule.table.jobs import Job
-from brule.table.ledger import Entry, Ledger, now, sha
+from brule.table.ledger import Entry, Ledger, now
 
 
 @dataclass(frozen=True)

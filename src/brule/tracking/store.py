@@ -68,10 +68,7 @@ def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mappin
             raise
         except Exception as error:
             if attempt + 1 == _OPENING_ATTEMPTS or not uri.startswith("sqlite:"):
-                raise BruleError(
-                    f"{uri}: MLflow cannot open its store ({reason(error)}); "
-                    "start the server, or set MLFLOW_TRACKING_URI to another store, or unset it"
-                ) from error
+                raise BruleError(closed(uri, error)) from error
             time.sleep(0.5 * (attempt + 1))
     raise AssertionError("unreachable")
 
@@ -137,6 +134,14 @@ def _continue(client: MlflowClient, id: str) -> Run | None:
         return None
     client.update_run(id, status="RUNNING")
     return Run(client, id, resumed=True)
+
+
+def closed(uri: str, error: Exception) -> str:
+    """The sentence for a store that cannot be opened."""
+    return (
+        f"{uri}: MLflow cannot open its store ({reason(error)}); "
+        "start the server, or set MLFLOW_TRACKING_URI to another store, or unset it"
+    )
 
 
 def _tags(stage: str) -> dict[str, str]:

@@ -1,0 +1,58 @@
+"""A store of MLflow, made once, and runs written into it by the project's own door."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brule import tracking
+from brule.config import parse
+
+mlflow = pytest.importorskip("mlflow")
+ROOT = Path(__file__).parents[2]
+Track = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store in the project's folder, which is the working one; the table and the experiments are the real."""
+    for variable in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_STAGE", "DVC_ROOT"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    return Path(shutil.copy(template, tmp_path))
+
+
+@pytest.fixture
+def track(store: Path) -> Track:
+    """`track(name, {metric: {step: value}}, tags=…, params=…)`: a finished run of that name; returns its id."""
+    settings = parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+
+    def write(
+        name: str,
+        metrics: Mapping[str, Mapping[int, float]] = {},
+        tags: Mapping[str, str] = {},
+        params: Mapping[str, Any] = {},
+        pictures: Mapping[int, Path] = {},
+    ) -> str:
+        with tracking.run(settings, "train", name=name, tags=tags) as run:
+            run.params(params)
+            for metric, course in metrics.items():
+                for step, value in course.items():
+                    run.metrics({metric: value}, step)
+            for step, path in pictures.items():
+                run.image(path, "samples", step)
+        assert run.id is not None
+        return run.id
+
+    return write
