@@ -57,11 +57,18 @@ def surroundings(**more: str) -> dict[str, str]:
 def start(*words: str, cwd: Path) -> Server:
     """`brule serve` with these words, at a port that is free; ready to answer."""
     pipe, line = subprocess.PIPE, [*COMMAND, "serve", "--port", "0", *words]
-    process = subprocess.Popen(line, cwd=cwd, env=surroundings(), stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        line, cwd=cwd, env=surroundings(), stdout=pipe, stderr=pipe, text=True, preexec_fn=_listens
+    )
     assert process.stdout is not None
     told = "".join(process.stdout.readline() for _ in range(4))
     assert told, process.communicate()[1]
     return Server(process, told.split()[0], told)
+
+
+def _listens() -> None:
+    """Ctrl-C is heard even where a shell has begun the tests in its background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start_mlflow(model: str, cwd: Path) -> Server:
