@@ -8,22 +8,20 @@ For detectors of faces from the default run. Needs chromium and chromedriver, an
 import argparse
 import base64
 import shutil
-import socket
 import tempfile
 import threading
 from pathlib import Path
 
-import uvicorn
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from brule import files
+from brule import files, loopback
 from brule.demo import samples
 from brule.demo.answering import Guide
 from brule.demo.painting import Painter
-from brule.demo.server import HOST, application
+from brule.demo.server import application
 from brule.detector import Detector
 from brule.entry import main
 from brule.errors import BruleError
@@ -38,10 +36,9 @@ def address(model: Path) -> str:
     detector = Detector.load(model)
     painter = Painter.load(model.with_name("gan.safetensors"), detector)
     guide = Guide(detector, painter, list(samples.rendered(detector)))
-    listener = socket.create_server((HOST, 0))
-    server = uvicorn.Server(uvicorn.Config(application(guide), log_level="warning", lifespan="off"))
-    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
-    return f"http://{HOST}:{listener.getsockname()[1]}/"
+    listening = loopback.bind(0)
+    threading.Thread(target=loopback.serve, args=(application(guide), listening), daemon=True).start()
+    return f"{loopback.address(listening)}/"
 
 
 def picture(url: str, face: int, folder: str) -> bytes:

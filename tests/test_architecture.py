@@ -50,7 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
-        *("data.schemes", "export", "figures", "serving.server", "tracking.registry", *FOUNDATION),
+        *("data.schemes", "export", "figures", "serving.server", "tracking.registry", "loopback", *FOUNDATION),
         *("answers", "demo", "video", "following"),
     ),
     "video": FOUNDATION,
@@ -59,8 +59,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "answers": ("prediction", "data.landmarks"),
     "demo": (
         *("demo", "detector", "prediction", "photos", "gan", "networks.style", "weights", "answers", "wording"),
-        *("figures", "data", "entry", *FOUNDATION),
+        *("figures", "data", "entry", "loopback", *FOUNDATION),
     ),
+    "loopback": ("errors",),
     "serving.protocol": ("errors",),
     "serving": ("serving", "detector", "photos", "errors"),
     "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),
@@ -107,7 +108,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "sqlalchemy": ("study.storage",),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), ("export",)),
     "mlflow": ("tracking", "serving.pyfunc"),
-    **dict.fromkeys(("starlette", "uvicorn"), ("demo", "serving.server")),
+    "starlette": ("demo", "serving.server", "loopback"),
+    "uvicorn": ("loopback",),
     "kornia": ("maths", "networks.layers"),
     "matplotlib": ("figures",),
     "pooch": ("data.fetch",),
@@ -131,7 +133,8 @@ LIBRARIES: dict[str, set[str]] = {
     "prediction": {"torch", "numpy"},
     "export": {"torch", "numpy", "onnx", "onnxruntime", "onnxscript"},
     "serving": {"numpy", "pydantic"},
-    "serving.server": {"starlette", "uvicorn"},
+    "serving.server": {"starlette"},
+    "loopback": {"starlette", "uvicorn"},
     "serving.pyfunc": {"mlflow"},
 }
 

@@ -1,7 +1,6 @@
 """A small detector with its GAN, a few photos, and the page's server on a port of its own."""
 
 import json
-import socket
 import threading
 import time
 import urllib.error
@@ -17,7 +16,7 @@ import torch
 import uvicorn
 from PIL import Image
 
-from brule import detector, gan
+from brule import detector, gan, loopback
 from brule.data.schemes import Scheme
 from brule.demo import server
 from brule.demo.answering import Guide
@@ -97,14 +96,14 @@ def opened() -> Iterator[Callable[[Guide], Site]]:
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(guide: Guide) -> Site:
-        listener = socket.create_server((server.HOST, 0))
+        listener = loopback.bind(0)
         one = uvicorn.Server(uvicorn.Config(server.application(guide), log_level="critical", lifespan="off"))
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((one, thread))
         while not one.started:
             time.sleep(0.01)
-        return Site(f"http://{server.HOST}:{listener.getsockname()[1]}/")
+        return Site(f"{loopback.address(listener)}/")
 
     yield start
     for one, thread in running:

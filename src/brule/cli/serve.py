@@ -34,23 +34,24 @@ REGISTRY = "models:/"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    model, port = "models/detector.safetensors", 5001
+    model = "models/detector.safetensors"
     text = "a file, or models:/NAME@ALIAS, models:/NAME/VERSION; default: %(default)s"
     command.add_argument("--model", default=model, metavar="MODEL", help=text)
     text = "0: any that is free; default: %(default)s"
-    command.add_argument("--port", type=_port, default=port, metavar="N", help=text)
+    command.add_argument("--port", type=port, default=5001, metavar="N", help=text)
 
 
 def run(args: argparse.Namespace) -> bool:
     """Answer until it is ended. Whatever fails is raised: never True."""
-    from brule.serving import server  # here, since --help need not wait for torch
+    from brule import loopback  # here, since --help need not wait for torch
+    from brule.serving.server import application
 
-    with server.bind(args.port) as listening:
+    with loopback.bind(args.port) as listening:
         detector = _load(args.model)
-        address = f"http://{server.HOST}:{listening.getsockname()[1]}"
+        address = loopback.address(listening)
         print(f"{address} finds {len(detector.scheme.names)} landmarks; Ctrl-C ends it. Ask it like this:\n")
         print(USE.format(address=address), flush=True)
-        server.serve(detector, listening)
+        loopback.serve(application(detector), listening)
     return False
 
 
@@ -65,8 +66,9 @@ def _load(model: str) -> "Detector":
         return Detector.load(fetch(model, Path(folder)))
 
 
-def _port(text: str) -> int:
-    port = int(text) if text.isascii() and text.isdecimal() else -1
-    if not 0 <= port < 2**16:
+def port(text: str) -> int:
+    """A port on the command line, for argparse."""
+    number = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 0 <= number < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 0 to 65535")
-    return port
+    return number

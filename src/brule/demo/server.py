@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import socket
 
 import numpy as np
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -24,10 +21,9 @@ from brule.demo.answering import Guide
 from brule.demo.guard import Guard
 from brule.demo.painting import Units
 from brule.errors import BruleError
+from brule.loopback import HOST
 from brule.prediction import Box
 
-HOST = "127.0.0.1"
-"""Nobody else's computer can reach the page."""
 _QUESTION = 2**20  # bytes at most of one that is no photo
 
 
@@ -71,19 +67,6 @@ def application(guide: Guide) -> Starlette:
         middleware=[Middleware(Guard), Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
         exception_handlers={BruleError: _sentence, HTTPException: _refused, Exception: _fault},
     )
-
-
-def serve(guide: Guide, port: int) -> None:
-    """Answer until Ctrl-C. Port 0: any that is free. Raises BruleError where the port is taken, or not ours to take."""
-    try:
-        listener = socket.create_server((HOST, port))
-    except OSError as error:
-        reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs an administrator's rights"}
-        reason = reasons.get(error.errno or 0, str(error.strerror))
-        raise BruleError(f"port {port}: {reason}; give another one with --port, or 0 for any that is free") from None
-    print(f"http://{HOST}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-    settings = uvicorn.Config(application(guide), log_level="warning", lifespan="off", server_header=False)
-    uvicorn.Server(settings).run(sockets=[listener])
 
 
 async def _body(request: Request, name: str, largest: int) -> bytes:

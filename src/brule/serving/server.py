@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import socket
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +15,6 @@ from brule.errors import BruleError
 from brule.serving.answering import answer
 from brule.serving.protocol import parse, reply
 
-HOST = "127.0.0.1"
 LARGEST = 32 * 2**20
 """Bytes of a request: a photo file of 24 MB in base64."""
 
@@ -43,29 +39,6 @@ def application(detector: Detector) -> Starlette:
     routes += [Route(path, ping, methods=["GET"]) for path in ("/ping", "/health")]
     told = {HTTPException: _wrong, ClientDisconnect: _gone, Exception: _failed}
     return Starlette(routes=routes, exception_handlers=told)
-
-
-def bind(port: int) -> socket.socket:
-    """A socket that listens on this machine alone; 0: at any port that is free. Raises BruleError if it is not to be
-    had."""
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((HOST, port))
-    except OSError as error:
-        listening.close()
-        reasons = {errno.EADDRINUSE: "is taken by another program", errno.EACCES: "is reserved for the system"}
-        if error.errno not in reasons:
-            raise
-        raise BruleError(f"port {port} {reasons[error.errno]}; choose another with --port") from None
-    listening.listen()
-    return listening
-
-
-def serve(detector: Detector, listening: socket.socket) -> None:
-    """Answer until Ctrl-C or SIGTERM; what is being answered then is still answered."""
-    config = uvicorn.Config(application(detector), log_level="warning", lifespan="off", timeout_graceful_shutdown=10)
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 async def _body(request: Request) -> bytes:
