@@ -50,7 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "cli": (
         *("cli", "entry", "detector", "prediction", "photos", "data.crop", "data.landmarks", "data.progress"),
-        *("data.schemes", "export", "figures", "serving.server", "tracking.registry", "loopback", *FOUNDATION),
+        *("data.schemes", "export", "figures", "serving.server", "loading", "loopback", *FOUNDATION),
         *("answers", "demo", "video", "following"),
     ),
     "video": FOUNDATION,
@@ -62,6 +62,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("figures", "data", "entry", "loopback", *FOUNDATION),
     ),
     "loopback": ("errors",),
+    "loading": ("detector", "tracking.registry", "errors"),
     "serving.protocol": ("errors",),
     "serving": ("serving", "detector", "photos", "errors"),
     "export": ("detector", "prediction", "maths.heatmaps", *FOUNDATION),

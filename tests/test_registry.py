@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import brule
 from brule import tracking
 from brule.config import Config, parse
 from brule.detector import Detector
@@ -116,6 +117,9 @@ def test_mlflow_s_own_server_answers_as_the_detector_does(
     folder, detector = tmp_path_factory.mktemp("fetched"), Detector.load(weights[3])
     fetched = registry.fetch("models:/brule@champion", folder)
     assert fetched.read_bytes() == weights[3].read_bytes()
+    np.testing.assert_array_equal(
+        brule.load("models:/brule@champion").predict(scene()).points, detector.predict(scene()).points
+    )
     model = Path(client(root).get_model_version_by_alias("brule", "champion").source.removeprefix("file://"))
     facts = (model / "MLmodel").read_text()
     assert '"image": {"type": "string"' in " ".join(facts.split()) and "is_signature_from_type_hint: true" in facts

@@ -183,7 +183,7 @@ def test_marks_lie_where_the_landmarks_are() -> None:
 def run(hues: Detector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["brule", "predict", *arguments])
-        monkeypatch.setattr(Detector, "load", lambda path: hues)
+        monkeypatch.setattr(Detector, "load", lambda path, device: hues)
         with pytest.raises(SystemExit) as exit_:
             cli.main()
         shown = capsys.readouterr()

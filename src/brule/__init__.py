@@ -1,4 +1,4 @@
-"""brule: a detector of named landmarks, trained without annotated images. `brule.load(path).predict(photo)` uses it."""
+"""brule: a detector of named landmarks, trained without annotated images; `brule.load(source).predict(photo)`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(path: Path | str, device: str = "cpu") -> Detector:
-    """The detector in a file that training wrote. Raises BruleError naming the file where it is none.
+def load(source: Path | str, device: str = "cpu") -> Detector:
+    """The detector in a file that training wrote, or in MLflow's registry: `models:/brule@champion`, `models:/brule/3`.
 
-    torch is imported here, not by `import brule`.
+    Raises BruleError naming the source where it is none. torch is imported here, not by `import brule`.
     """
-    detector: type[Detector] = import_module("brule.detector").Detector
-    return detector.load(path, device)
+    found: Detector = import_module("brule.loading").load(source, device)
+    return found

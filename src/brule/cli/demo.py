@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from brule.cli.serve import port
+from brule.cli import options
 
 TITLE = "Open a page on this computer, to try the detector on photos by hand."
 EPILOG = """\
@@ -24,10 +24,10 @@ examples:
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add = command.add_argument
-    add("--model", type=Path, default=Path("models/detector.safetensors"), metavar="FILE", help="default: %(default)s")
+    options.model(command)
     add("--gan", type=Path, metavar="FILE", help="default: gan.safetensors beside the model, where there is one")
     add("--samples", type=Path, metavar="DIR", help="photos of your own to begin with")
-    add("--port", type=port, default=8000, metavar="N", help="0: any that is free; default: %(default)s")
+    options.port(command, default=8000)
 
 
 def run(args: argparse.Namespace) -> bool:
@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> bool:
     from brule.demo.painting import Painter
     from brule.demo.samples import offered
     from brule.demo.server import application
-    from brule.detector import Detector
+    from brule.loading import load
 
     with loopback.bind(args.port) as listening:
-        detector = Detector.load(args.model)
-        beside = args.model.with_name("gan.safetensors")
+        detector = load(args.model)
+        beside = Path(args.model).with_name("gan.safetensors")
         gan = args.gan or (beside if beside.exists() else None)
         guide = Guide(detector, Painter.load(gan, detector) if gan else None, offered(detector, args.samples))
         print(f"{loopback.address(listening)}  (Ctrl-C ends it)", flush=True)

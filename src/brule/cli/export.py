@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from brule.cli import options
+
 TITLE = "Write the detector as one ONNX file, which runs without torch and without brule."
 EPILOG = """\
 The file takes `images`, square RGB crops as bytes, (N, S, S, 3), as many at once as you like, and answers `points`,
@@ -26,20 +28,20 @@ points, confidence = onnxruntime.InferenceSession({path!r}).run(None, {{"images"
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    for option, place, what in (("--model", "safetensors", "the detector"), ("--onnx", "onnx", "the file to write")):
-        default = Path(f"models/detector.{place}")
-        command.add_argument(option, type=Path, default=default, metavar="FILE", help=f"{what}; default: %(default)s")
+    options.model(command)
+    text, default = "the file to write; default: %(default)s", Path("models/detector.onnx")
+    command.add_argument("--onnx", type=Path, default=default, metavar="FILE", help=text)
 
 
 def run(args: argparse.Namespace) -> bool:
     """Write the file and tell how to use it. Whatever fails is raised: never True."""
     from brule.answers import shown  # here, since --help need not wait for torch
-    from brule.detector import Detector
     from brule.export import to_onnx
+    from brule.loading import load
 
     if args.onnx.suffix != ".onnx":  # a detector.safetensors given here would be lost
         args.command.error(f"--onnx {args.onnx}: its name has to end in .onnx")
-    detector = Detector.load(args.model)
+    detector = load(args.model)
     difference = to_onnx(detector, args.onnx)
     print(f"{shown(args.onnx)}: {args.onnx.stat().st_size / 1e6:.1f} MB")
     print(f"largest difference from torch: {difference:.1g} px of the crop\n")

@@ -8,6 +8,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brule.cli import options
 from brule.errors import BruleError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add = command.add_argument
     add("photos", nargs="+", metavar="PHOTO", help="a file, a folder or a pattern")
-    add("--model", type=Path, default=Path("models/detector.safetensors"), metavar="FILE", help="default: %(default)s")
+    options.model(command)
     add(
         "--box",
         type=float,
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> bool:
         option = "--overlay" if args.overlay else "--format pts"
         args.command.error(f"{option} writes a file for each photo: give --out DIR")
     from brule.data.progress import track  # here, since --help need not wait for torch
-    from brule.detector import Detector
+    from brule.loading import load
     from brule.prediction import predictions
 
     chosen, failed = _chosen(args)
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if args.out is None and len(chosen) > 1 and any(map(_is_film, chosen)):
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
-    detector = Detector.load(args.model)
+    detector = load(args.model)
     photos = [path for path in chosen if not _is_film(path)]
     found: dict[Path, Prediction] = {}
     looks = predictions(detector, photos, repeat(args.box), args.refine, BATCH)
