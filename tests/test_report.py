@@ -102,6 +102,7 @@ def run(**changes: Any) -> Findings:
         {"source": "synthetic", "licence": "MIT (rendered)", "counts": {"train": 3001}, "extra": None},
         config.flatten(config.read(ROOT / "params.yaml")),
         metrics.bounds(HEALTHY),
+        f"http://127.0.0.1:5000/#/experiments/1/runs/{'f' * 32}",
         dict.fromkeys((*PLACES, "training"), png()),
     )
     return replace(whole, **{"report": report | changes.pop("report", {})}, **changes)
@@ -151,16 +152,18 @@ KINDS = {kind.__name__: kind for kind in (run, blind, collapsed, tuned, without_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_page_is_well_formed_and_needs_nothing_but_itself(kind: str) -> None:
-    text = page(KINDS[kind]())
+    told = KINDS[kind]()
+    text, elsewhere = page(told), str(told.address)  # a link for a click: it loads nothing
     seen = Page(text)
     assert text.startswith("<!doctype html>") and not {tag for tag, _ in seen.tags} & {"script", "link", "iframe"}
-    assert "@import" not in text and "url(" not in text and not re.search(r"https?://", text)
+    assert "@import" not in text and "url(" not in text and not re.search(r"https?://", text.replace(elsewhere, ""))
     for tag, attributes in seen.tags:
         assert not [name for name in attributes if name.startswith("on")], "no script hides in an attribute"
         assert "src" not in attributes or str(attributes["src"]).startswith("data:image/")
-        assert "href" not in attributes or (tag == "a" and str(attributes["href"]).startswith("#"))
+        assert "href" not in attributes or (tag == "a" and str(attributes["href"]).startswith(("#", elsewhere)))
     places = {attributes["id"] for tag, attributes in seen.tags if tag == "section"}
-    assert {str(attributes["href"])[1:] for tag, attributes in seen.tags if tag == "a"} == places
+    links = {str(attributes["href"]) for tag, attributes in seen.tags if tag == "a"}
+    assert links - {elsewhere} == {f"#{place}" for place in places}
     assert all(attributes["alt"] for tag, attributes in seen.tags if tag == "img")
     assert "None" not in seen.text and " nan" not in seen.text
 
@@ -239,6 +242,8 @@ def test_cost_origin_and_every_parameter_are_on_the_page() -> None:
     for fact in ("312 s", "bfloat16", "812.5 images a second", "f" * 32, "mlflow ui", "abc123", "3001", "2600"):
         assert fact in text
     terms = page(run())
+    assert f'<a href="{run().address}">{"f" * 32}</a>' in terms
+    assert "/runs/" not in page(replace(run(), address=None)), "without MLflow there is nothing to lead to"
     for name in run().parameters:
         assert f"<dt>{name.partition('.')[2] or name}</dt>" in terms
 

@@ -44,6 +44,7 @@ def test_a_run_holds_what_it_was_told(root: Path, config: Config, monkeypatch: p
     store = client(root)
     assert run.id is not None
     found = store.get_run(run.id)
+    assert run.address() == f"http://127.0.0.1:5000/#/experiments/{found.info.experiment_id}/runs/{run.id}"
     assert found.info.status == "FINISHED" and found.info.run_name == "no-geometry"
     assert found.data.params["loss.c7"] == "100000.0" and found.data.params["data.location"] == "null"
     assert len(found.data.params) == 123
@@ -120,7 +121,7 @@ def test_without_mlflow_everything_is_harmless(
     with tracking.run(config, "train", resume_id="x") as run:
         run.params({"a": 1}), run.metrics({"b": 2.0}, 0), run.tags({"c": "d"}), run.flush()
         run.image(tmp_path / "none.png", "samples", 0), run.artifact(tmp_path), run.dataset("x", "y", {})
-    assert run.id is None
+    assert run.id is None and run.address() is None
     assert capsys.readouterr().err.count("MLflow is not installed") == 1
 
 

@@ -126,7 +126,7 @@ def cost(run: Findings) -> Html:
 
 
 def _known(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in facts.items() if value is not None]
+    return [(n, value if isinstance(value, str) else str(value)) for n, value in facts.items() if value is not None]
 
 
 def _per_second(rate: float | None) -> str | None:
@@ -175,8 +175,9 @@ def _value(value: Any) -> str:
 def origin(run: Findings) -> Html:
     """What to look up elsewhere: the run in MLflow, the fingerprint, the files."""
     trained, training = run.trained, run.detector.training
+    id = trained.get("mlflow_run_id")
     wanted = {
-        "MLflow run": trained.get("mlflow_run_id"),
+        "MLflow run": tag("a", id, href=run.address) if id and run.address else id,
         "MLflow experiment": run.parameters.get("tracking.experiment"),
         "fingerprint": trained.get("fingerprint") or training.get("fingerprint"),
         "iteration": trained.get("best_iteration"),
@@ -184,8 +185,8 @@ def origin(run: Findings) -> Html:
         "started from": training.get("initial"),
     }
     text = (
-        "`mlflow ui` in the project's folder opens the curves, pictures and parameters of all runs on 127.0.0.1:5000; "
-        "this one is found by its id. The fingerprint names the parameters and the data that training was given. The "
+        "`mlflow ui` in the project's folder opens the curves, pictures and parameters of all runs on 127.0.0.1:5000, "
+        "where the link leads. The fingerprint names the parameters and the data that training was given. The "
         "numbers of this page are in `results/metrics.json` and `results/train.json`, the model card is "
         "`models/README.md`."
     )

@@ -22,5 +22,7 @@ class Findings:
     """Every parameter under its dotted name, in the order of params.yaml."""
     limits: Mapping[str, float]
     """Each monitor's limit."""
+    address: str | None = None
+    """The run's page in MLflow."""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """PNGs by name, see `pictures.PLACES`; those that are missing are left out."""

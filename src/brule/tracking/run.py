@@ -91,6 +91,17 @@ class Run:
 
         self.attempt(write)
 
+    def address(self) -> str | None:
+        """The run's page on the server that keeps it, or in an `mlflow ui` of this machine; None without MLflow."""
+        found: list[str] = []
+
+        def read(client: MlflowClient, id: str) -> None:
+            server = client.tracking_uri if client.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+            found.append(f"{server}/#/experiments/{client.get_run(id).info.experiment_id}/runs/{id}")
+
+        self.attempt(read)
+        return found[0] if found else None
+
     def close(self, status: str) -> None:
         """Write the rest and end the run as FINISHED, FAILED or KILLED. A run that is simply cut off stays RUNNING."""
         self.flush()
