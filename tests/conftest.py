@@ -71,7 +71,7 @@ def tiny() -> Callable[..., config.Config]:
                 "discriminator": {"width": 4, "max_width": 8},
                 "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
             },
-            "loss": {"decorrelation": 0.1, "mismatch": 0.5},
+            "loss": {"cycle": 1, "decorrelation": 0.1, "mismatch": 0.5},
             "train": {
                 "stages": stages,
                 "batch_size": 4,

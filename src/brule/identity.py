@@ -29,10 +29,12 @@ COMPUTES = (
 def content(root: Path, config: Config, computes: str) -> str:
     """Digest of the parameters, of the list of labelled images that they name, below `root`, and of the code.
 
-    Raises BruleError where that list cannot be read.
+    A stage without iterations is as good as not there. Raises BruleError where that list cannot be read.
     """
     flat = flatten(config)
-    kept = {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{e}.") for e in ELSEWHERE)}
+    idle = [f"train.stages.{name}" for name, stage in config.train.stages.items() if not stage.iterations]
+    left_out = (*ELSEWHERE, *idle)
+    kept = {key: value for key, value in flat.items() if not any(f"{key}.".startswith(f"{e}.") for e in left_out)}
     digest = hashlib.sha256(json.dumps([kept, computes], sort_keys=True).encode())
     if labelled := flat["prepare.labelled"]:
         try:

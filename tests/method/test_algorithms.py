@@ -1,13 +1,19 @@
 """Algorithms 1 and 2: who learns, who is frozen, and what each coefficient brings in."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from brule import config
 from brule.inputs import read_inputs
+from brule.maths import heatmaps
+from brule.method.algorithm2 import _target
+from brule.method.context import Batch
+from brule.method.generative import cycle
 from brule.method.training import Training
 
 Tiny = Callable[..., config.Config]
@@ -68,6 +74,67 @@ def test_all_of_the_papers_encoder_terms_are_there(only) -> None:
     }  # fmt: skip
 
 
+def test_the_cycle_on_unpaired_shapes_trains_the_encoder_alone(only) -> None:
+    moved, losses = only(gan=0, encoder=1, cycle=1)
+    assert "encoder/cycle" not in losses, "it waits for a GAN"
+    off = {"c5": 0, "c6": 0, "c7": 0, "c8": 0, "c9": 0, "c10": 0, "decorrelation": 0}
+    moved, losses = only(gan=9, encoder=1, cycle=1, **off)  # Algorithm 1 at the first iteration alone
+    assert {name for name in losses if name.startswith("encoder/")} == {
+        "encoder/cycle", "encoder/total", "encoder/skipped",
+    }  # fmt: skip
+    assert moved["E"] and moved["E_ema"]
+
+
+def test_the_cycle_asks_for_the_shape_that_was_drawn(project: Path, tiny: Tiny) -> None:
+    """Against an E that answers shape 0 always: of that shape's image it asks nothing but the entropy of the map."""
+    t = training(tiny(train={"jitter": 0, "cutout": 0}, loss={"c6_entropy": 0, "c6_coordinates": 1}))
+    still = {
+        name: replace(family, rotation=0, shift=0, scale=0, elastic=0) for name, family in t.settings.families.items()
+    }
+    shapes = t.settings.shapes[:2]
+    log_L = heatmaps.log_probabilities((heatmaps.sparse(shapes[:1], 16) + 1e-9).log())
+    n = replace(t.networks, E=lambda I: [log_L.expand(len(I), -1, -1, -1)])
+    X = heatmaps.coordinates(log_L.exp())
+    for chosen in (0, 1):
+        s = replace(t.settings, families=still, shapes=shapes[chosen : chosen + 1])
+        asked = cycle(n, torch.zeros(3, 3, 64, 64), s, torch.Generator())
+        torch.testing.assert_close(asked, (X - shapes[chosen]).abs().mean())
+
+
+def test_between_the_discriminators_turns_the_generator_only_restores(project: Path, tiny: Tiny) -> None:
+    stage = {"iterations": 4, "gan_every": 1, "encoder_every": 0}
+    t = training(tiny(train={"stages": {"joint": stage}, "adversarial_every": 2, "restore_every": 1}))
+    for turn, plays in enumerate((True, False, True)):
+        before = {name: weights(getattr(t.networks, name)) for name in ("D", "G", "S")}
+        t.means()
+        t.step(t.schedule.at(turn))
+        moved = {name: changed(old, getattr(t.networks, name)) for name, old in before.items()}
+        assert moved == {"D": plays, "G": True, "S": True}
+        assert ("gan/generator" in t._sums) == ("gan/H_fake" in t._sums) == plays and "gan/L_rec" in t._sums
+
+
+def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Path, tiny: Tiny) -> None:
+    """A teacher that answers the weighted mean of the image's brightness moves with the image: the view is undone."""
+    t = training(tiny())
+    s, n = t.settings, t.networks
+    place = torch.rand(6, 1, 2, generator=torch.Generator().manual_seed(0)) * 0.3 + 0.35
+    I = heatmaps.condition(place, 64, 3.0).expand(-1, 3, -1, -1)
+
+    def brightness(I: torch.Tensor) -> list[torch.Tensor]:
+        return [(F.avg_pool2d(I.mean(1, keepdim=True), 4) + 1e-9).log()]
+
+    stage = config.Stage(iterations=1, target="teacher", view="strong")
+    found = {}
+    for view in (None, "strong"):
+        looked = stage.model_copy(update={"view": view})
+        networks = replace(n, E_ema=brightness)
+        free = replace(s, train=s.train.model_copy(update={"calibrate": False}), permutation=None)
+        random = torch.Generator().manual_seed(1)
+        found[view] = _target(networks, Batch(I), None, free, looked, t.calibration, random)
+    assert (found[None] - place).abs().max() < 5e-3
+    assert 0 < (found["strong"] - found[None]).abs().max() < 0.02, "a third of a pixel of its map"
+
+
 @pytest.mark.parametrize(
     ("coefficient", "name"),
     [
@@ -77,8 +144,11 @@ def test_all_of_the_papers_encoder_terms_are_there(only) -> None:
         ("c8", "encoder/L_D"),
         ("c9", "encoder/L_rec"),
         ("c10", "encoder/H_cycle"),
+        ("cycle", "encoder/cycle"),
         ("decorrelation", "encoder/L_decor"),
         ("mismatch", "gan/mismatch"),
+        ("c2", "gan/H_fake"),
+        ("c3", "gan/L_style"),
     ],
 )
 def test_a_term_of_weight_zero_is_not_computed(only, coefficient: str, name: str) -> None:

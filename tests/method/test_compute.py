@@ -22,9 +22,9 @@ def test_a_product_and_its_gradients_by_hand() -> None:
 
 
 def test_the_count_is_that_of_the_whole_run(project: Path, tiny: Callable[..., config.Config]) -> None:
-    joint = {"iterations": 12, "gan_every": 2, "encoder_every": 3, "target": "teacher", "warp": "strong"}
+    joint = {"iterations": 24, "gan_every": 2, "encoder_every": 3, "target": "teacher", "warp": "strong"}
     stages = {"warm": {"iterations": 2, "target": "barycenter", "regularise": False, "warp": "strong"}, "joint": joint}
-    settings = tiny(train={"stages": stages, "r1_every": 3, "restore_every": 2, "ramp": 0})
+    settings = tiny(train={"stages": stages, "adversarial_every": 2, "r1_every": 2, "restore_every": 3, "ramp": 0})
     inputs, _ = read_inputs(settings)
     training = Training(settings, inputs, torch.device("cpu"))
     with Operations() as operations:

@@ -37,3 +37,15 @@ def test_a_training_says_what_it_computes_and_from_what(
     assert (second.metrics["final/seconds"], second.metrics["final/threads"]) == (told["seconds"], told["threads"])
     other = tiny(prepare={"image_size": 64}, train={"stages": stages}, loss={"c7": 3.0})
     assert identity.content(Path(), other, "code") != identity.content(Path(), settings, "code")
+
+
+def test_a_stage_without_iterations_is_as_good_as_not_there(tiny: Tiny) -> None:
+    stages = {"warm": {"iterations": 1, "target": "barycenter", "warp": "strong"}}
+    contents = {
+        rate: identity.content(
+            Path(), tiny(train={"stages": stages | {"joint": {"iterations": count, "learning_rate": rate}}}), "code"
+        )
+        for count, rate in ((0, 1e-3), (0, 2e-3), (5, 3e-3))
+    }
+    plain = identity.content(Path(), tiny(train={"stages": stages}), "code")
+    assert plain == contents[1e-3] == contents[2e-3] != contents[3e-3]

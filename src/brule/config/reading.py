@@ -56,6 +56,7 @@ class Config(Section):
             )
         named = {"train.gan_warp": self.train.gan_warp}
         named |= {f"train.stages.{name}.warp": stage.warp for name, stage in self.train.stages.items()}
+        named |= {f"train.stages.{name}.view": stage.view for name, stage in self.train.stages.items() if stage.view}
         for key, family in named.items():
             if family not in self.warp:
                 raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")

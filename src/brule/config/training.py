@@ -38,6 +38,8 @@ class Loss(Section):
     c11: Weight = 1.0
     c12: Weight = 1.0
     c13: Weight = 1.0
+    cycle: Weight = 0.0
+    """As H(L(I_F) ‖ L), on images that G makes of unpaired shapes, in the form of R_g."""
     decorrelation: Weight = 0.0
     supervised: Weight = 20.0
     """Weight of the supervised loss, whose two parts are weighted as those of R_g."""
@@ -70,6 +72,9 @@ class Stage(Section):
     """Leading modes of the shape set inside which the teacher's points are transported onto it (`train.calibrate`)."""
     keep: Fraction = 1.0
     """With modes: the share that stays of what lies outside them."""
+    view: str | None = None
+    """The teacher looks at the image through a random g of this family, a key of `warp`, and its points are carried
+    back. None: at the image itself, whose errors it then repeats at every turn."""
     regularise: bool = True
     """R_b and H(L ‖ L_sp) of the un-warped image, beside R_g."""
     warp: str = "paper"
@@ -91,8 +96,12 @@ class Train(Section):
     stages: dict[str, Stage]
     gan_warp: str = "paper"
     """The family of g in Algorithm 1."""
+    adversarial_every: Positive = 1
+    """D plays at every so many iterations of Algorithm 1; at the others G only restores images."""
     r1_every: Positive = 4
+    """The penalty is added at every so many of D's turns."""
     restore_every: Positive = 5
+    """Images are restored at every so many iterations of Algorithm 1."""
     ramp: Count = 300
     """Iterations over which c8, c9, c10 rise from 0 once the GAN runs."""
     calibrate: bool = True
@@ -100,6 +109,9 @@ class Train(Section):
     mirror: bool = False
     """The teacher answers with the mean over an image and its mirror image, where `flip` is on and has an effect."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay of E's moving average: the teacher, and the detector that ships."""
+    generator_ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay of G's."""
     generator_rate: Rate = 1e-3
     discriminator_rate: Rate = 1.5e-3
     style_rate: Rate = 5e-4

@@ -3,6 +3,8 @@
 I image, L heatmaps, X their coordinates, g random deformation, I_F fake, I_R restored image, z noise.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Generator, Tensor
 
@@ -18,37 +20,50 @@ def gan_iteration(
 ) -> Parts:
     """Algorithm 1: one iteration of the conditional GAN; the encoder is frozen.
 
-    `turn` counts these iterations: the penalty is added at every `r1_every`-th, the restoration at every
-    `restore_every`-th. Returns the losses by name, detached. Section 2.
+    `turn` counts these iterations: D plays at every `adversarial_every`-th, and of its turns the penalty is added at
+    every `r1_every`-th; images are restored at every `restore_every`-th. Terms of weight 0, and those of fakes where
+    D does not play, cost nothing. Returns the losses by name, detached. Section 2.
     """
-    s, c, I = settings, settings.loss, batch.I
+    s, I = settings, batch.I
     g = Warp.sample(s.families[s.train.gan_warp], len(I), I.shape[-1], generator)
     gI = g.images(I)  # (B, 3, S, S)
     with torch.no_grad():
         gX, gL = _deformed_condition(n, I, g, s)  # (B, K, 2), (B, K, D, D)
+    parts: Parts = {}
+    total, skipped = I.new_zeros(()), I.new_zeros(())
+    fake: Fake | None = None
 
-    # generate the fake image
-    z_style = random_style(n, len(I), s, generator)  # (B, layers, style)
-    with s.autocast():
-        I_F = n.G(gL, z_style).float()
+    played, rest = divmod(turn, s.train.adversarial_every)
+    if rest == 0:
+        # generate the fake image
+        z_style = random_style(n, len(I), s, generator)  # (B, layers, style)
+        with s.autocast():
+            I_F = n.G(gL, z_style).float()
+        fake = Fake(I_F, z_style)
 
-    # max over D: −E log(1 + e^{−D(gI, gL)}) − E log(1 + e^{D(I_F, gL)}), with the penalty λ E‖∇D(gI, gL)‖²
-    parts = _discriminator_step(n, o, gI, I_F.detach(), gL, s, penalise=turn % s.train.r1_every == 0)
+        # max over D: −E log(1 + e^{−D(gI, gL)}) − E log(1 + e^{D(I_F, gL)}), with the penalty λ E‖∇D(gI, gL)‖²
+        parts = _discriminator_step(n, o, gI, I_F.detach(), gL, s, penalise=played % s.train.r1_every == 0)
+        skipped = parts["gan/skipped"]
 
     # min over G (and S, where the image is restored)
+    restore = turn % s.train.restore_every == 0
     with frozen(n.D):
-        with s.autocast():
-            parts["gan/generator"] = losses.generator(n.D(I_F, gL).float())
-        total = parts["gan/generator"]
-        restore = turn % s.train.restore_every == 0
+        if fake:
+            with s.autocast():
+                parts["gan/generator"] = losses.generator(n.D(fake.I_F, gL).float())
+            total = total + parts["gan/generator"]
         if restore:
-            parts |= _restoration(n, I, gI, I_F, gX, gL, z_style, g, s)
-            weights = {"gan/L_rec": c.c1, "gan/H_fake": c.c2 / heatmaps.PAPER_UNIT, "gan/L_style": c.c3}
-            total = total + sum((weight * parts[name] for name, weight in weights.items()), total.new_zeros(()))
-        skipped = 1.0 - step(total, [o.G, o.S] if restore else [o.G])
-        parts["gan/skipped"] = parts["gan/skipped"] + skipped
+            total = total + _restoration(n, I, gI, fake, gX, gL, g, s, parts)
+        parts["gan/skipped"] = skipped + 1.0 - step(total, [o.G, o.S] if restore else [o.G])
     n.G_ema.update_parameters(n.G)
     return {name: part.detach() for name, part in parts.items()}
+
+
+class Fake(NamedTuple):
+    """What G makes of noise."""
+
+    I_F: Tensor  # (B, 3, S, S)
+    style: Tensor  # (B, layers, style)
 
 
 def _deformed_condition(n: Networks, I: Tensor, g: Warp, s: Settings) -> tuple[Tensor, Tensor]:
@@ -85,21 +100,28 @@ def _restoration(
     n: Networks,
     I: Tensor,
     gI: Tensor,
-    I_F: Tensor,
+    fake: Fake | None,
     gX: Tensor,
     gL: Tensor,
-    z_style: Tensor,
     g: Warp,
     s: Settings,
-) -> Parts:
-    """c1 ‖I_R − gI‖₁, c2 H(L_F ‖ gL), c3 L_style. The style is the un-warped image's: it carries no geometry."""
+    parts: Parts,
+) -> Tensor:
+    """c1 ‖I_R − gI‖₁ + c2 H(L_F ‖ gL) + c3 L_style. The style is the un-warped image's: it carries no geometry."""
+    c = s.loss
+    weights = {"gan/L_rec": c.c1}
     with s.autocast():
         I_R = n.G(gL, n.S(I)).float()
-        L_F = n.E_ema(I_F)[-1]
-        S_F, S_gF = n.S(torch.cat([I_F, g.images(I_F)])).float().chunk(2)
-    sparse = heatmaps.sparse(gX, s.model.map_size)
-    return {
-        "gan/L_rec": losses.reconstruction(I_R, gI),
-        "gan/H_fake": heatmaps.cross_entropy(heatmaps.log_probabilities(L_F), sparse),
-        "gan/L_style": losses.style(S_F, z_style.mean(1).float(), S_gF),
-    }
+    parts["gan/L_rec"] = losses.reconstruction(I_R, gI)
+    if fake and c.c2 > 0:
+        with s.autocast():
+            L_F = n.E_ema(fake.I_F)[-1]
+        sparse = heatmaps.sparse(gX, s.model.map_size)
+        parts["gan/H_fake"] = heatmaps.cross_entropy(heatmaps.log_probabilities(L_F), sparse)
+        weights["gan/H_fake"] = c.c2 / heatmaps.PAPER_UNIT
+    if fake and c.c3 > 0:
+        with s.autocast():
+            S_F, S_gF = n.S(torch.cat([fake.I_F, g.images(fake.I_F)])).float().chunk(2)
+        parts["gan/L_style"] = losses.style(S_F, fake.style.mean(1).float(), S_gF)
+        weights["gan/L_style"] = c.c3
+    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()

@@ -3,8 +3,6 @@
 I image, L heatmaps, X_L their coordinates, g random deformation, I_F fake, I_R restored image, X_b barycenter.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Generator, Tensor
 
@@ -15,7 +13,9 @@ from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp
 from brule.method import losses
 from brule.method.bundle import Networks, Optimisers, frozen
-from brule.method.context import Batch, Parts, Settings, condition, random_style, step
+from brule.method.context import Batch, Parts, Settings, step
+from brule.method.generative import cycle, generation
+from brule.method.looking import Clean, look
 from brule.method.teacher import Calibration, both_ways, project
 
 
@@ -33,8 +33,9 @@ def encoder_iteration(
 
     min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L)
 
-    For images with landmarks the supervised loss takes the place of c6 R_g(L). Terms of weight 0 cost nothing; those
-    of the GAN are multiplied by `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
+    and `loss.cycle` times `generative.cycle`, the last term for unpaired shapes in the place of L. For images with
+    landmarks the supervised loss takes the place of c6 R_g(L). Terms of weight 0 cost nothing; those of the GAN are
+    multiplied by `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
     """
     s, c = settings, settings.loss
     regularised = stage.regularise and (c.c5 > 0 or c.c7 > 0)
@@ -42,34 +43,19 @@ def encoder_iteration(
     parts: Parts = {}
     with frozen(n.G, n.D, n.S, n.So):
         needed = regularised or generative or (stage.target == "self" and c.c6 > 0)
-        clean = _look(n, batch.I, s) if needed else None
+        clean = look(n, batch.I, s) if needed else None
         total = _geometry(n, batch, clean, s, stage, calibration, parts, generator)
         if regularised and clean:
             total = total + _regularisers(clean, s, parts)
         if generative and clean:
-            total = total + ramp * _generation(n, batch.I, clean, s, parts, generator)
+            total = total + ramp * generation(n, batch.I, clean, s, parts, generator)
+        if ramp > 0 and c.cycle > 0:
+            parts["encoder/cycle"] = cycle(n, batch.I, s, generator)
+            total = total + ramp * c.cycle * parts["encoder/cycle"]
         parts["encoder/total"] = total
         parts["encoder/skipped"] = 1.0 - step(total, [o.E], s.train.clip)
     n.E_ema.update_parameters(n.E)
     return {name: part.detach() for name, part in parts.items()}
-
-
-class Clean(NamedTuple):
-    """What the encoder finds on the image as it is."""
-
-    log_L: Tensor  # (B, K, D, D)
-    X_L: Tensor  # (B, K, 2)
-
-    def after(self, count: int) -> "Clean":
-        """The same of all images but the first `count`."""
-        return Clean(self.log_L[count:], self.X_L[count:])
-
-
-def _look(n: Networks, I: Tensor, s: Settings) -> Clean:
-    with s.autocast():
-        logits = n.E(I)[-1]
-    log_L = heatmaps.log_probabilities(logits)
-    return Clean(log_L, heatmaps.coordinates(log_L.exp()))
 
 
 def _geometry(
@@ -93,7 +79,7 @@ def _geometry(
     I = batch.I if asked else batch.I[:known]
     unknown = Batch(I[known:], None, None if batch.primary is None else batch.primary[known:])
     wanted = [] if batch.X is None else [batch.X]
-    wanted += [_target(n, unknown, clean and clean.after(known), s, stage, calibration)] if asked else []
+    wanted += [_target(n, unknown, clean and clean.after(known), s, stage, calibration, generator)] if asked else []
     source = torch.cat(wanted)  # (B, K, 2)
     g = _deformation(s, stage.warp, source, I.shape[-1], generator)
     gI = cutout(jitter(g.images(I), s.train.jitter, generator), s.train.cutout, generator)
@@ -127,24 +113,33 @@ def _deformation(s: Settings, name: str, source: Tensor, size: int, generator: G
 
 
 def _target(
-    n: Networks, batch: Batch, clean: Clean | None, s: Settings, stage: config.Stage, calibration: Calibration
+    n: Networks,
+    batch: Batch,
+    clean: Clean | None,
+    s: Settings,
+    stage: config.Stage,
+    calibration: Calibration,
+    generator: Generator,
 ) -> Tensor:
     """The points that g is applied to: X_b (warm start), the calibrated teacher's, or the encoder's own."""
     if stage.target == "barycenter":
         return s.X_b.expand(len(batch.I), -1, -1)
     if stage.target == "self" and clean:
         return clean.X_L.detach()
-    X = both_ways(lambda I: _found(n, I, s), batch.I, s.permutation)
+    X = both_ways(lambda I: _found(n, I, s, stage.view, generator), batch.I, s.permutation)
     if s.train.calibrate:
         X = calibration.tie(X, batch.primary, stage.modes, stage.keep)
     return project(X, s.X_b) if stage.project else X
 
 
 @torch.no_grad()
-def _found(n: Networks, I: Tensor, s: Settings) -> Tensor:
+def _found(n: Networks, I: Tensor, s: Settings, view: str | None, generator: Generator) -> Tensor:
+    """The teacher's points of I; with a view g⁻¹ X(gI), a fresh g of this family for each image."""
+    g = None if view is None else Warp.sample(s.families[view], len(I), I.shape[-1], generator)
     with s.autocast():
-        logits = n.E_ema(I)[-1]
-    return heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
+        logits = n.E_ema(I if g is None else g.images(I))[-1]
+    X = heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
+    return X if g is None else g.origins(X)
 
 
 def _regularisers(clean: Clean, s: Settings, parts: Parts) -> Tensor:
@@ -158,35 +153,6 @@ def _regularisers(clean: Clean, s: Settings, parts: Parts) -> Tensor:
         parts["encoder/H_sparse"] = losses.concentration(log_L, X_L)
         total = total + c.c7 / heatmaps.PAPER_UNIT * parts["encoder/H_sparse"]
     return total
-
-
-def _generation(n: Networks, I: Tensor, clean: Clean, s: Settings, parts: Parts, generator: Generator) -> Tensor:
-    """c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and L_decor: what the GAN has to say about the landmarks."""
-    c, (log_L, X_L) = s.loss, clean
-    L_sp = condition(log_L, X_L, s)  # (B, K, D, D)
-    weights: dict[str, float] = {}
-    if c.c9 > 0:
-        with s.autocast():
-            I_R = n.G(L_sp, n.S(I)).float()  # (B, 3, S, S)
-        parts["encoder/L_rec"], weights["encoder/L_rec"] = losses.reconstruction(I_R, I), c.c9
-    if max(c.c8, c.c10, c.decorrelation) > 0:
-        with s.autocast(), torch.set_grad_enabled(c.c8 > 0 or not c.detach_fake):
-            I_F = n.G(L_sp, random_style(n, len(I), s, generator)).float()  # (B, 3, S, S)
-    if c.c8 > 0:
-        with s.autocast():
-            D_real, D_fake = n.D(I, L_sp).float(), n.D(I_F, L_sp).float()
-        parts["encoder/L_D"], weights["encoder/L_D"] = losses.landmark_discriminator(D_real, D_fake), c.c8
-    if max(c.c10, c.decorrelation) > 0:
-        fake = _look(n, I_F.detach() if c.detach_fake else I_F, s)
-    if c.c10 > 0:
-        parts["encoder/H_cycle"] = heatmaps.cross_entropy(fake.log_L, log_L.exp().detach())
-        weights["encoder/H_cycle"] = c.c10 * c.c10_entropy / heatmaps.PAPER_UNIT
-    if c.decorrelation > 0:
-        with s.autocast():
-            other = n.G(L_sp, random_style(n, len(I), s, generator)).float()
-        parts["encoder/L_decor"] = losses.decorrelation(fake.X_L, _look(n, other, s).X_L)
-        weights["encoder/L_decor"] = c.decorrelation
-    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
 
 
 def _barycenter_terms(c: config.Loss) -> losses.BarycenterTerms:

@@ -59,7 +59,7 @@ def build(model: config.Model, train: config.Train, landmarks: int, image_size: 
         S=_placed(StyleEncoder(image_size, s.size, s.width), device),
         So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
         E_ema=average(E, train.ema),
-        G_ema=average(G, train.ema),
+        G_ema=average(G, train.generator_ema),
     )
 
 

@@ -51,9 +51,10 @@ def flops(config: Config, inputs: Inputs, device: torch.device) -> float:
 
 
 def _turns(first: Moment, train: Train) -> list[tuple[Moment, float]]:
-    """The kinds of iteration that Algorithm 1 has (with the penalty or not, with restoration or not), and how often."""
-    period = lcm(train.r1_every, train.restore_every)
-    kinds = [(turn % train.r1_every == 0, turn % train.restore_every == 0) for turn in range(period)]
+    """The kinds of iteration that Algorithm 1 has (with D or not, its penalty, restoration), and how often."""
+    periods = (train.adversarial_every, train.adversarial_every * train.r1_every, train.restore_every)
+    period = lcm(*periods)
+    kinds = [tuple(turn % every == 0 for every in periods) for turn in range(period)]
     return [
         (replace(first, encoder=False, gan=True, gan_turn=kinds.index(kind)), count / period)
         for kind, count in Counter(kinds).items()

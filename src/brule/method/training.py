@@ -71,6 +71,7 @@ class Training:
         shapes = torch.tensor(inputs.shapes, dtype=torch.float32, device=device)
         if flip is not None:  # images are mirrored: so is what they are held against
             shapes = torch.cat((shapes, mirror_all(shapes, flip)))
+            self.X_b = (self.X_b + mirror_all(self.X_b[None], flip)[0]) / 2
         self.settings = Settings(
             config.model,
             config.loss,
