@@ -118,7 +118,7 @@ def test_without_landmarks_the_images_are_shown_without_errors(trained: Path, mo
     ("facts", "sentence"),
     [
         ({"iterations": 0}, r"gan\.safetensors: this GAN was never trained; give a stage of train\.stages a gan_every"),
-        ({"landmarks": 4}, r"gan\.safetensors: it draws 4 landmarks, the detector finds 5"),
+        ({"landmarks": 4}, r"gan\.safetensors: it draws 4 landmarks at 64 px, the detector answers 5"),
     ],
 )
 def test_a_gan_that_cannot_draw_these_is_named(trained: Path, facts: dict[str, int], sentence: str) -> None:

@@ -167,14 +167,7 @@ def _finite(value: Any) -> Any:
 
 
 def _gan(detector: Detector) -> Gan:
-    path = MODELS / "gan.safetensors"
-    gan = Gan.load(path, detector.device)
-    if (gan.landmarks, gan.image_size) != (len(detector.scheme.names), detector.image_size):
-        raise BruleError(
-            f"{path}: it draws {gan.landmarks} landmarks at {gan.image_size} px, the detector answers "
-            f"{len(detector.scheme.names)} at {detector.image_size} px; run `dvc repro` to train both together"
-        )
-    return gan
+    return Gan.load(MODELS / "gan.safetensors", detector.device, (len(detector.scheme.names), detector.image_size))
 
 
 def _barycenter(detector: Detector) -> Floats:

@@ -41,8 +41,13 @@ class Gan:
     """Of Algorithm 1 that trained it; 0: it never learned anything."""
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
-        """Read a GAN. Raises BruleError naming the file where it is missing, foreign, damaged or too new."""
+    def load(
+        cls, path: Path | str, device: torch.device | str = "cpu", detector: tuple[int, int] | None = None
+    ) -> Self:
+        """Read a GAN. Raises BruleError naming the file where it is missing, foreign, damaged or too new.
+
+        detector: how many landmarks the detector beside it answers, and at which image size; another GAN is refused.
+        """
         header, tensors = weights.load(path, KIND)
         try:
             size = weights.sizes({**header, **header["model"]}, _LARGEST)
@@ -56,6 +61,11 @@ class Gan:
                 So = NoiseToStyle(style["latent"], style["size"], style["depth"])
         except (KeyError, TypeError, ValueError):
             raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
+        if detector not in (None, (size["landmarks"], size["image_size"])):
+            raise BruleError(
+                f"{path}: it draws {size['landmarks']} landmarks at {size['image_size']} px, the detector answers "
+                f"{detector[0]} at {detector[1]} px; take the two that one `dvc repro` has trained"
+            )
         return cls(
             weights.fill(G, tensors, "generator", path, KIND).to(device),
             weights.fill(So, tensors, "noise_to_style", path, KIND).to(device),

@@ -73,7 +73,7 @@ def test_fig6_has_four_panels_and_names_what_it_lacks(
     error, cycle, barycenter, geometry = drawn[0]["panels"]
     assert error.floor == 18.0 and len(error.curves) == 4 and len(drawn[0]["labels"]) == 4
     assert not cycle.curves and len(barycenter.curves) == 1 and len(geometry.curves) == 2
-    assert told[-1] == "not in MLflow yet: no-teacher, no-prior, no-settling, paper-proportions"
+    assert told[-1] == "not in MLflow yet: no-teacher, no-view, no-prior, no-settling, paper-proportions"
     drawn.clear()
     paper.draw("fig6", Request(tmp_path / "own.png", ("no-modes", "300w-no-barycenter")))
     assert len(drawn[0]["panels"][0].curves) == 2 and drawn[0]["panels"][0].floor is None

@@ -37,13 +37,8 @@ class Painter:
 
         Raises BruleError as `Gan.load` does, and where it draws other landmarks or sizes than the detector answers.
         """
-        gan = Gan.load(path, detector.device)
+        gan = Gan.load(path, detector.device, (len(detector.scheme.names), detector.image_size))
         header, tensors = weights.load(path, KIND)
-        if (gan.landmarks, gan.image_size) != (len(detector.scheme.names), detector.image_size):
-            raise BruleError(
-                f"{path}: it draws {gan.landmarks} landmarks at {gan.image_size} px, the detector answers "
-                f"{len(detector.scheme.names)} at {detector.image_size} px; give the GAN that was trained with it"
-            )
         try:
             size, width = (int(header["model"]["style"][name]) for name in ("size", "width"))
             with torch.device("meta"):

@@ -85,12 +85,7 @@ def _images(split: faces.Split) -> faces.Faces:
 
 
 def _gan(path: Path, detector: Detector) -> Gan:
-    gan = Gan.load(path)
-    if gan.landmarks != len(detector.scheme.names):
-        raise BruleError(
-            f"{path}: it draws {gan.landmarks} landmarks, the detector finds {len(detector.scheme.names)}; "
-            "give the --detector and the --gan of one run"
-        )
+    gan = Gan.load(path, detector=(len(detector.scheme.names), detector.image_size))
     if not gan.iterations:
         raise BruleError(f"{path}: this GAN was never trained; give a stage of train.stages a gan_every, as joint has")
     return gan
