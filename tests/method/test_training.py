@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +271,18 @@ def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
     assert_equal(whole[0], again[0])
     assert_equal(whole[1], again[1])
     pd.testing.assert_frame_equal(whole[2], again[2])
+
+
+def test_what_mirrored_images_are_held_against_is_its_own_mirror_image(project: Path, tiny: Tiny) -> None:
+    inputs, _ = read_inputs(tiny())
+    inputs.X_b[:] += np.random.default_rng(0).normal(0, 0.02, inputs.X_b.shape)
+    swaps = np.array([1, 0, 2, 4, 3])
+
+    def mirrored(points: torch.Tensor) -> torch.Tensor:
+        return torch.stack((1 - points[..., swaps, 0], points[..., swaps, 1]), -1)
+
+    known = Training(tiny(), replace(inputs, scheme=replace(inputs.scheme, flip=tuple(swaps))), torch.device("cpu"))
+    torch.testing.assert_close(mirrored(known.X_b), known.X_b)
+    assert len(known.settings.shapes) == 2 * len(inputs.shapes)
+    unknown = Training(tiny(), inputs, torch.device("cpu"))
+    torch.testing.assert_close(unknown.X_b, torch.tensor(inputs.X_b, dtype=torch.float32))
