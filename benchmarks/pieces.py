@@ -44,6 +44,7 @@ def pieces(training: Training) -> list[Piece]:
         Piece("g: images", plain.Warp, "images"),
         Piece("g: points", Warp, "points"),
         Piece("g: points", plain.Warp, "points"),
+        Piece("teacher", plain.Warp, "origins"),
         Piece("photometric", algorithm2, "jitter", plain.jitter),
         Piece("photometric", algorithm2, "cutout", plain.cutout),
         Piece("teacher", n.E_ema, "forward"),

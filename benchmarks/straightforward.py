@@ -6,6 +6,7 @@ same numbers (the layers, R_g, R_b) or the same kind of picture (the augmentatio
 
 from functools import cache
 from math import pi, sqrt
+from typing import cast
 
 import kornia.augmentation as K
 import ot
@@ -170,14 +171,23 @@ class Warp:
                 pieces.append((warp_points_tps(cloud[None], end[None], weights, plane) + 1) / 2)
             x = torch.cat(pieces)
         x = (self.affine(x * self.size - 0.5, params=self.moved, data_keys=["keypoints"]) + 0.5) / self.size
-        noise = self.shaken["noise"].to(x)
+        return x - self._shaken(x)
+
+    def origins(self, points: Tensor) -> Tensor:
+        """b(p): (B, K, 2) → (B, K, 2), up to the first order of the elastic part; of a g without a thin-plate part."""
+        x = (points + self._shaken(points)) * self.size - 0.5
+        straight = cast(Tensor, self.affine.inverse(x, params=self.moved, data_keys=["keypoints"]))
+        return (straight + 0.5) / self.size
+
+    def _shaken(self, points: Tensor) -> Tensor:
+        """Where the elastic part reads, less the point itself: (B, K, 2)."""
+        noise = self.shaken["noise"].to(points)
         field = gaussian_blur2d(noise, (self.side, self.side), self.sigma, "constant") * self.alpha
         shifts = [
             F.grid_sample(one[None], 2 * cloud[None, None] - 1, align_corners=False)[0, :, 0].T
-            for one, cloud in zip(field, x, strict=True)
+            for one, cloud in zip(field, points, strict=True)
         ]
-        moved: Tensor = x - torch.stack(shifts) / 2
-        return moved
+        return torch.stack(shifts) / 2
 
 
 def sample(

@@ -99,6 +99,16 @@ def test_kornia_s_g_moves_points_as_it_moves_images() -> None:
     torch.testing.assert_close(centre, g.points(source)[:, 4], atol=1.0 / size, rtol=0)
 
 
+def test_kornia_s_g_leads_back_from_where_it_led() -> None:
+    torch.manual_seed(0)
+    points = 0.2 + 0.6 * torch.rand(3, 7, 2)
+    family = Family(rotation=20, shift=0.05, scale=0.1, elastic=0.004, correlation=0.08)
+    g = straightforward.sample(family, 3, 64, torch.Generator())
+    moved = g.points(points)
+    assert (moved - points).abs().max() > 0.05
+    torch.testing.assert_close(g.origins(moved), points, atol=2e-3, rtol=0)
+
+
 def test_the_stopwatch_gives_every_second_to_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([0.0, 1.0, 3.0, 7.0])
     monkeypatch.setattr(pieces.time, "perf_counter", lambda: next(seconds))
