@@ -171,7 +171,8 @@ class Warp:
                 pieces.append((warp_points_tps(cloud[None], end[None], weights, plane) + 1) / 2)
             x = torch.cat(pieces)
         x = (self.affine(x * self.size - 0.5, params=self.moved, data_keys=["keypoints"]) + 0.5) / self.size
-        return x - self._shaken(x)
+        moved: Tensor = x - self._shaken(x)
+        return moved
 
     def origins(self, points: Tensor) -> Tensor:
         """b(p): (B, K, 2) → (B, K, 2), up to the first order of the elastic part; of a g without a thin-plate part."""
