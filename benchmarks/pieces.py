@@ -15,7 +15,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from brule.maths.warps import Warp
-from brule.method import algorithm1, algorithm2, context, losses
+from brule.method import algorithm1, algorithm2, context, generative, losses
 from brule.method.batches import Batches
 from brule.method.training import Training
 from brule.networks import discriminator, generator, hourglass, layers, style
@@ -45,8 +45,8 @@ def pieces(training: Training) -> list[Piece]:
         Piece("g: points", Warp, "points"),
         Piece("g: points", plain.Warp, "points"),
         Piece("teacher", plain.Warp, "origins"),
-        Piece("photometric", algorithm2, "jitter", plain.jitter),
-        Piece("photometric", algorithm2, "cutout", plain.cutout),
+        *(Piece("photometric", module, "jitter", plain.jitter) for module in (algorithm2, generative)),
+        *(Piece("photometric", module, "cutout", plain.cutout) for module in (algorithm2, generative)),
         Piece("teacher", n.E_ema, "forward"),
         Piece("E", n.E, "forward"),
         *(Piece("G, D, S", network, "forward") for network in (n.G, n.D, n.S, n.So)),
