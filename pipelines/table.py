@@ -12,7 +12,7 @@ example:
   python pipelines/table.py table1 -S data.location=/path/to/300w -S data.extra.location=/path/to/img_align_celeba
 Kill it at any moment and call it again: what has finished is not run again, until its parameters or the code change.
 A finished run in MLflow with a row's parameters, start and code is that row's result, whoever started it.
-The data are taken to be the same ones; where they are not, first delete models/<name>/ and results/<name>.json."""
+For other data first delete models/<name>/ and results/<name>.json, and set MLFLOW_TRACKING_URI to another store."""
 
 
 def main() -> None:

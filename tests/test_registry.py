@@ -177,7 +177,9 @@ def test_nothing_is_registered_where_nothing_is_wanted(root: Path, config: Confi
     assert client(root).search_registered_models() == []
 
 
-def test_a_store_that_fails_costs_one_sentence(weights: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_fails_is_told_and_that_nothing_was_registered(
+    weights: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     class Away:
         tracking_uri = "http://127.0.0.1:9"
 
@@ -186,7 +188,10 @@ def test_a_store_that_fails_costs_one_sentence(weights: list[Path], capsys: pyte
 
     run = tracking.Run(Away(), "id")  # type: ignore[arg-type]
     registry.register(run, "brule", weights[0], GOOD)
-    assert "MLflow does not answer (gone); " in (told := capsys.readouterr().err) and told.count("\n") == 1
+    assert "MLflow does not answer (gone); " in (told := capsys.readouterr().err) and told.count("\n") == 2
+    registry.register(run, "brule", weights[0], GOOD)
+    told = capsys.readouterr().err
+    assert "no version of the model brule has these weights; `dvc repro -sf evaluate`" in told and told.count("\n") == 1
 
 
 def test_without_mlflow_it_is_harmless_and_fetching_is_one_sentence(

@@ -13,6 +13,7 @@ import pytest
 from brule import tracking
 from brule.config import Config, parse
 from brule.errors import BruleError
+from brule.tracking.run import public
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -22,6 +23,15 @@ SOURCE = Path(tracking.__file__).parents[2]
 @pytest.fixture(scope="module")
 def config() -> Config:
     return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+
+
+def test_no_password_is_shown() -> None:
+    for text, shown in (
+        ("https://me:pass@word@host:5000/a@b", "https://host:5000/a@b"),
+        ("API request to http://me:secret@host/api failed", "API request to http://host/api failed"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+    ):
+        assert public(text) == shown
 
 
 def client(root: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from brule import cli, video
@@ -207,6 +208,17 @@ def test_the_command_answers_every_frame(run: Run, clip: Path, tmp_path: Path) -
         expected = marked(frame.pixels, points, SCHEME).astype(int)
         assert np.abs(drawn.pixels - expected).mean() < 3 < np.abs(frame.pixels - expected).max()
     assert {path.name for path in out.iterdir()} == {"clip.mp4.csv", "clip.mp4"}
+
+
+def test_two_videos_of_one_name_are_told_and_a_photo_of_that_name_is_none(run: Run, clip: Path, tmp_path: Path) -> None:
+    (other := tmp_path / "other" / clip.name).parent.mkdir()
+    other.write_bytes(clip.read_bytes())
+    photo = other.with_suffix(".png")
+    Image.new("RGB", (80, 80)).save(photo)
+    out = tmp_path / "found"
+    code, _, error = run(str(clip), str(photo), str(other), "--overlay", "--out", str(out))
+    assert code == 1 and f"{other}: {clip} has the same place below --out" in error
+    assert {path.name for path in out.iterdir()} == {"clip.mp4.csv", "clip.mp4", "clip.png", "landmarks.csv"}
 
 
 def test_the_table_is_the_same_on_stdout_and_as_json(run: Run, clip: Path) -> None:

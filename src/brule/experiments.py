@@ -121,7 +121,13 @@ def hydra(value: Any) -> str:
         return "{" + ",".join(f"{key}:{hydra(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, str):
         return repr(value)
-    if re.fullmatch(r"[A-Za-z_][\w/-]*", value) and value.lower() not in {"true", "false", "null", "nan", "inf"}:
+    if re.fullmatch(r"[A-Za-z_][\w/-]*", value, re.ASCII) and value.lower() not in {
+        "true",
+        "false",
+        "null",
+        "nan",
+        "inf",
+    }:
         return value
     quoted = re.sub(r"(\\*)('|$)", lambda run: run[1] * 2 + ("\\'" if run[2] else ""), value)
     return f"'{quoted}'"
@@ -151,15 +157,19 @@ def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] =
         if not replace:
             raise BruleError(f"experiment {name} exists on this commit (see dvc exp show); --force replaces it")
         subprocess.run([*dvc, "exp", "remove", "--quiet", name], cwd=root, check=True)
-    here = workspace(root)
-    base = committed(root)
+    here, base = workspace(root), committed(root)
     undone = sorted(_keys(changes(base, here)) - _keys(changes(base, wanted)))
     if undone:
         print(f"{name} starts from the committed params.yaml: back to it for {', '.join(undone)}", file=sys.stderr)
     settings = [word for change in changes(here, wanted) for word in ("-S", change)]
     command = ["exp", "run", "--name", name, *flags, *settings]
     print(f"$ dvc {shlex.join(command)}", flush=True)
-    return subprocess.run([*dvc, *command], cwd=root, check=False).returncode
+    with subprocess.Popen([*dvc, *command], cwd=root) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # DVC and its stage have it as well; let the one save and the other tidy up
+            process.wait()
+            raise
 
 
 def _lay(document: Any, wanted: Mapping[str, Any]) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from brule.detector import Detector
-from brule.tracking.registry import SCHEME, fetch
+
+REGISTRY = "models:/"
+"""How the addresses of registered models begin."""
 
 
 def load(source: Path | str, device: str = "cpu") -> Detector:
@@ -15,7 +17,9 @@ def load(source: Path | str, device: str = "cpu") -> Detector:
     Raises BruleError naming the source where it is none. Of a registered model the weights alone are fetched and none
     of its code is run; MLflow is imported for these only.
     """
-    if not str(source).startswith(SCHEME):
+    if not str(source).startswith(REGISTRY):
         return Detector.load(source, device)
+    from brule.tracking.registry import fetch
+
     with TemporaryDirectory(prefix="brule-") as folder:
         return Detector.load(fetch(str(source), Path(folder)), device)

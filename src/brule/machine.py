@@ -35,6 +35,11 @@ def _prepared(device: torch.device) -> torch.device:
     return device
 
 
+def cores() -> int:
+    """The CPU cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Pace:
     """How a run computes on this machine."""
@@ -54,11 +59,10 @@ def pace(module: nn.Module, images: torch.Tensor, threads: int, precision: str) 
     if images.device.type == "cuda":
         quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
         return Pace(torch.get_num_threads(), quick if precision == "auto" else precision)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     choices = [
         Pace(count, kind)
         for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
-        for count in ((1, cores) if threads == 0 and cores > 1 else (threads or 1,))
+        for count in ((1, cores()) if threads == 0 and cores() > 1 else (threads or 1,))
     ]
     if len(choices) == 1:
         return choices[0]

@@ -58,7 +58,7 @@ def rows() -> Rows:
     real = {"name": "real", "title": "Real", "saw": "faces", "group": "other", "experiment": "real"}
     return [
         first | {"runs": [{"seed": 0}, {"seed": 1}]},
-        second | {"initial": "first", "overrides": {"loss.c5": 3}, "runs": [{"seed": seed} for seed in (0, 1, 2)]},
+        second | {"initial": "first", "runs": [{"seed": seed, "loss.c5": 3} for seed in (0, 1, 2)]},
         real,
     ]
 

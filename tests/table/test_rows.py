@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
     ("change", "sentence"),
     [
         ({"experiment": "hafl"}, r"row first: .*hafl\.yaml does not exist; did you mean half\?"),
-        ({"overrides": {"loss.c77": 1}}, "loss.c77 is not a parameter; did you mean loss.c7?"),
+        ({"runs": [{"loss.c77": 1}]}, "loss.c77 is not a parameter; did you mean loss.c7?"),
         ({"runs": [{"sed": 1}]}, "row first:.* sed is not a parameter; did you mean seed?"),
         ({"initial": "second"}, "row first: initial is 'second', which is no earlier row; there are none"),
         ({"name": "second"}, "two rows are named second"),

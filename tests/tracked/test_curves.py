@@ -15,6 +15,7 @@ from brule.figures.comparison import Curve, Panel, compose
 from brule.figures.style import SERIES
 from brule.paper import curves, runs
 from brule.paper.request import Request
+from brule.table.ledger import Entry, Ledger
 from brule.tracking import reading
 
 Track = Callable[..., str]
@@ -88,6 +89,25 @@ def test_a_name_is_a_row_an_experiment_a_run_or_an_id(track: Track) -> None:
         found = runs.find(past, name, known)
         assert found is not None and [run.metrics["validation/nme"] for run in found.runs] == [first]
     assert runs.find(past, "labels-50", known) is None, "its experiment alone does not say which labels"
+    track("no-barycenter", course(4.0))  # an experiment on rendered faces, which has the name of a row on real ones
+    assert runs.find(reading.read().finished(), "no-barycenter", known) is None
+
+
+def test_a_row_is_drawn_from_the_runs_that_its_numbers_are_from(track: Track) -> None:
+    id = track("somebody-s", course(1.0))
+    track("table1-short-0", course(2.0))
+    nothing: dict[str, Any] = {
+        "test": {},
+        "validation": {},
+        "seconds": 1.0,
+        "threads": 1,
+        "finished": 1.0,
+        "weights": "w",
+    }
+    measured = Entry(name="short-0", digest="d", source="300w", experiment="e", mlflow_run_id=id, **nothing)
+    Ledger(Path(), runs.TABLE).keep(measured)
+    found = runs.find(reading.read().finished(), "short", runs.rows())
+    assert found is not None and [run.id for run in found.runs] == [id]
 
 
 @pytest.mark.parametrize(

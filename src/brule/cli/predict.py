@@ -121,7 +121,7 @@ def _films(args: argparse.Namespace, detector: Detector, chosen: dict[Path, Path
 
 
 def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
-    """Each photo and its place below --out; whether an argument held none, or two photos have the same place."""
+    """Each photo and its place below --out; whether an argument held none, or two would write the same file."""
     from brule.cli.finding import find, keep_inputs
 
     chosen: dict[Path, Path] = {}
@@ -133,13 +133,25 @@ def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
             failed = _told(error)
     if args.out:
         keep_inputs(chosen, args.out)
-    if args.overlay or args.format == "pts":
-        first = {place: path for path, place in reversed(chosen.items())}
+        owners: dict[Path, Path] = {}
         for path, place in list(chosen.items()):
-            if first[place] != path:
-                failed = _told(f"{path}: {first[place]} has the same place below --out; give this one another --out")
+            written = _own(args, path, place)
+            if other := next((owners[file] for file in written if file in owners), None):
+                failed = _told(f"{path}: {other} has the same place below --out; give this one another --out")
                 del chosen[path]
+            else:
+                owners |= dict.fromkeys(written, path)
     return chosen, failed
+
+
+def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
+    """The files below --out that are of this photo or video alone."""
+    if _is_film(path):
+        names = [f"{path.name}.{args.format}", *([f"{place.name}.mp4"] if args.overlay else [])]
+    else:
+        kinds = {"pts": args.format == "pts", "png": args.overlay}
+        names = [f"{place.name}.{kind}" for kind, asked in kinds.items() if asked]
+    return [place.with_name(name) for name in names]
 
 
 def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:

@@ -47,7 +47,7 @@ def fig6(request: Request) -> list[str]:
     past, known = store.finished(), runs.rows()
     named = [runs.need(store, past, name, known) for name in request.runs or _FIG6]
     absent: list[str] = []
-    for name in () if request.runs else (row.name for row in known.values() if row.group == _GROUP):
+    for name in () if request.runs else (name for name, one in known.items() if one.row.group == _GROUP):
         if name not in _FIG6:
             found = runs.find(past, name, known)
             named += [found] if found else []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from brule import experiments, table
 from brule.errors import BruleError
 from brule.tracking.reading import Past, Store
+from brule.tracking.run import public
 
 TABLE = "table1"
 
@@ -23,38 +24,49 @@ class Named:
     runs: tuple[Past, ...]
 
 
-def rows(root: Path = Path()) -> dict[str, table.Row]:
+@dataclass(frozen=True)
+class Known:
+    """A row of the results table."""
+
+    row: table.Row
+    measured: Mapping[str, str]
+    """{id of an MLflow run: <row>-<seed>}: the runs that its numbers are from."""
+
+
+def rows(root: Path = Path()) -> dict[str, Known]:
     """The rows of the results table, by name."""
-    return {row.name: row for row in table.read(root, TABLE).rows}
+    entries = table.Ledger(root, TABLE).entries().values()
+    ids = {entry.mlflow_run_id: entry.name for entry in entries if entry.mlflow_run_id}
+    return {
+        row.name: Known(row, {id: name for id, name in ids.items() if name.rpartition("-")[0] == row.name})
+        for row in table.read(root, TABLE).rows
+    }
 
 
-def find(past: Sequence[Past], name: str, known: dict[str, table.Row]) -> Named | None:
+def find(past: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named | None:
     """The runs of that name among those given, newest first; None where there are none.
 
-    Of a row the newest run of each of its seeds, as `make table1` named them; failing that, the newest run of the row's
-    experiment, where that is all there is to the row.
+    Of a row, for each of its seeds, the run that the table's number is from, or else the newest that `make table1`
+    named so; failing that, the newest run of the row's experiment, where that is all there is to the row.
     """
-    row = known.get(name)
-    title = row.title if row else name
-    if row is not None:
-        numbered: dict[str, Past] = {}
-        for run in past:
-            if re.fullmatch(rf"{TABLE}-{re.escape(name)}-\d+", run.name):
-                numbered.setdefault(run.name, run)
-        if numbered:
-            return Named(name, title, tuple(numbered[key] for key in sorted(numbered)))
-    wanted = {name}
-    if row is not None and not row.overrides and all(set(run) <= {"seed"} for run in row.runs):
-        wanted.add(row.experiment)
-    single = [run for run in past if run.id == name or run.name in wanted][:1]
-    return Named(name, title, tuple(single)) if single else None
+    if name not in known:
+        single = [run for run in past if name in (run.id, run.name)][:1]
+        return Named(name, name, tuple(single)) if single else None
+    row, measured = known[name].row, known[name].measured
+    numbered = {measured[run.id]: run for run in past if run.id in measured}
+    for run in past:
+        if named := re.fullmatch(rf"{TABLE}-({re.escape(name)}-\d+)", run.name):
+            numbered.setdefault(named[1], run)
+    if not numbered and all(set(run) <= {"seed"} for run in row.runs):
+        numbered = {run.name: run for run in reversed(past) if run.name == row.experiment}
+    return Named(name, row.title, tuple(numbered[key] for key in sorted(numbered))) if numbered else None
 
 
-def need(store: Store, past: Sequence[Past], name: str, known: dict[str, table.Row]) -> Named:
+def need(store: Store, past: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named:
     """`find`, or a BruleError that says which command makes such a run."""
     if found := find(past, name, known):
         return found
-    missing = f"{store.place} has no finished run of {name}"
+    missing = f"{public(store.place)} has no finished run of {name}"
     if name in known:
         raise BruleError(f'{missing}; make it: make {TABLE} LOCATION=/path/to/300w FLAGS="--rows {name}"')
     if name in experiments.catalogue(Path("experiments")):

@@ -185,9 +185,9 @@ def origin(run: Findings) -> Html:
         "started from": training.get("initial"),
     }
     text = (
-        "`mlflow ui` in the project's folder opens the curves, pictures and parameters of all runs on 127.0.0.1:5000, "
-        "where the link leads. The fingerprint names the parameters and the data that training was given. The "
-        "numbers of this page are in `results/metrics.json` and `results/train.json`, the model card is "
-        "`models/README.md`."
+        "The link leads to the run's curves, pictures and parameters: on a server, or on 127.0.0.1:5000, where "
+        "`mlflow ui` in the project's folder shows all runs. The fingerprint names the parameters and the data that "
+        "training was given. The numbers of this page are in `results/metrics.json` and `results/train.json`, the "
+        "model card is `models/README.md`."
     )
     return join(tag("h2", "Where it comes from"), definitions(_known(wanted)), code("mlflow ui"), paragraph(text))

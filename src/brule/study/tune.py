@@ -105,7 +105,7 @@ def _settle(study: optuna.Study, training: Training, workers: int) -> None:
     if pace is None:
         train = training.config.train
         images = to_tensor(training.inputs.gan.images[: train.batch_size], training.device)
-        threads = train.threads or (max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0)
+        threads = train.threads or (max(1, machine.cores() // workers) if workers > 1 else 0)
         pace = asdict(machine.pace(training.networks.E, images, threads, train.precision))
         study.set_user_attr("pace", pace)
     machine.keep(machine.Pace(**pace))

@@ -71,7 +71,7 @@ def chosen(jobs: Sequence[Job], rows: Sequence[str] = (), seeds: Sequence[int] =
 
 
 def _parameters(root: Path, row: Row, index: int, assignments: list[str]) -> tuple[Parameters, tuple[str, ...]]:
-    own = [f"{key}={json.dumps(value)}" for key, value in {**row.overrides, **row.runs[index]}.items()]
+    own = [f"{key}={json.dumps(value)}" for key, value in row.runs[index].items()]
     places = [f"{place}={UNSET}" for place in ("data.location", "data.extra.location")]
     wanted = experiments.plan(root, row.experiment, [*places, *own, *assignments])
     if wanted["data"]["source"] == "synthetic":  # what a run does not read must not tell it from another

@@ -24,10 +24,8 @@ class Row(Section):
     saw: str
     """What training was allowed to see: images, shapes, labels."""
     group: str
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    """Parameters of every run, over those of the experiment; keys may be dotted."""
     runs: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] = ({},)
-    """Parameters of each run over these: seeds, or draws of the labels."""
+    """Parameters of each run over those of the experiment, seeds or draws of the labels; keys may be dotted."""
     initial: str | None = None
     """An earlier row: run i starts from the detector of its run i, or of its first where it has fewer."""
 

@@ -123,7 +123,7 @@ def _run(job: Job, initial: Entry | None, ledger: Ledger, table: str, launch: La
         source=parameters["data"]["source"],
         test=metrics["test"],
         validation=metrics["validation"],
-        alarms=_alarms(train, metrics),
+        alarms=tuple(metrics["alarms"]),
         seconds=train["seconds"],
         threads=train["threads"],
         experiment=name,
@@ -133,12 +133,6 @@ def _run(job: Job, initial: Entry | None, ledger: Ledger, table: str, launch: La
     )
     ledger.keep(entry, outcome.weights)
     return entry
-
-
-def _alarms(train: Mapping[str, Any], metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """How training collapsed, if it did, and what the monitors say of the detector."""
-    ended = train.get("collapsed")
-    return tuple(dict.fromkeys([*([ended["sentence"]] if ended else []), *metrics["alarms"]]))
 
 
 def _told(entry: Entry) -> str:

@@ -21,7 +21,8 @@ BOUNDS = {
 STALE, ALARM = "†", "‡"
 LEGEND = {
     STALE: "measured with other parameters or an earlier state of the code than the present ones",
-    ALARM: "a run of this row collapsed, or the collapse monitors raise an alarm at its detector",
+    ALARM: "a run of this row collapsed, or the collapse monitors raise an alarm at its detector; "
+    "the numbers are those of the checkpoint that was kept, which may be from before the collapse",
 }
 NOTE = (
     "NME and W₁ are in % of the distance of the outer eye corners (W₁ is not halved), the mean over the test images; "
@@ -84,10 +85,11 @@ def _body(
     for group, heading in table.groups.items():
         lines = []
         for row in table.rows:
-            runs = [entries[job.name] for job in jobs if job.row is row and job.name in entries]
-            if row.group == group and runs:
-                stale, alarm = any(run.name not in fresh for run in runs), any(run.alarms for run in runs)
-                marks = f" {STALE}" * stale + f" {ALARM}" * alarm
+            every = [entries[job.name] for job in jobs if job.row is row and job.name in entries]
+            present = [run for run in every if run.name in fresh]
+            if row.group == group and every:
+                runs = present or every  # a mean over two states of the code would be of neither
+                marks = f" {STALE}" * (not present) + f" {ALARM}" * any(run.alarms for run in runs)
                 lines.append((row.title + marks, row.saw, *_numbers(runs)))
         if lines:
             body += [(f"*{heading}*", "", "", "", "", ""), *lines]

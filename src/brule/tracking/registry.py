@@ -14,7 +14,7 @@ from PIL import Image
 
 from brule.errors import BruleError
 from brule.tracking.champion import ALIAS, Measured, objection
-from brule.tracking.run import Run, reason, say
+from brule.tracking.run import Run, public, reason, say
 from brule.tracking.store import alone, available, place
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def register(run: Run, name: str | None, weights: Path, measured: Measured) -> N
             held = "these weights are already" if known else "registered as"
             say(f"{held} version {version} of the model {name}: {_crown(client, name, version, measured)}")
 
-    run.attempt(write)
+    if not run.attempt(write):
+        say(f"so no version of the model {name} has these weights; `dvc repro -sf evaluate` tries again")
 
 
 def fetch(uri: str, folder: Path) -> Path:
@@ -66,7 +67,8 @@ def fetch(uri: str, folder: Path) -> Path:
         model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever ails the store or the name
         raise BruleError(
-            f"{uri}: MLflow does not hand it out ({reason(error)}); `mlflow ui` shows the models that {store} has"
+            f"{uri}: MLflow does not hand it out ({reason(error)}); "
+            f"`mlflow ui` shows the models that {public(store)} has"
         ) from None
     weights = next(model.glob("artifacts/*.safetensors"), None)
     if weights is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -96,7 +97,7 @@ class Run:
         found: list[str] = []
 
         def read(client: MlflowClient, id: str) -> None:
-            server = client.tracking_uri if client.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
+            server = public(client.tracking_uri) if client.tracking_uri.startswith("http") else "http://127.0.0.1:5000"
             found.append(f"{server}/#/experiments/{client.get_run(id).info.experiment_id}/runs/{id}")
 
         self.attempt(read)
@@ -125,16 +126,21 @@ class Run:
             call(self._client, self.id)
         except Exception as error:  # whatever ails the store, the training is worth more than its record
             if not self._warned:
-                say(f"MLflow does not answer ({reason(error)}); training goes on, and its record there may have gaps")
+                say(f"MLflow does not answer ({reason(error)}); the work goes on, and its record there may have gaps")
             self._warned = True
             return False
         return True
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, cut to a readable length."""
+    """The first line of an error, cut to a readable length, without passwords."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+    return public(lines[0] if lines else type(error).__name__)[:200]
+
+
+def public(text: str) -> str:
+    """A text whose addresses have lost the user's name and password: http://user:word@host is http://host."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def say(sentence: str) -> None:

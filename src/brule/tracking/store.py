@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from brule.config import Config
 from brule.errors import BruleError
 from brule.files import root
-from brule.tracking.run import Run, reason, say
+from brule.tracking.run import Run, public, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -139,7 +139,7 @@ def _continue(client: MlflowClient, id: str) -> Run | None:
 def closed(uri: str, error: Exception) -> str:
     """The sentence for a store that cannot be opened."""
     return (
-        f"{uri}: MLflow cannot open its store ({reason(error)}); "
+        f"{public(uri)}: MLflow cannot open its store ({reason(error)}); "
         "start the server, or set MLFLOW_TRACKING_URI to another store, or unset it"
     )
 
