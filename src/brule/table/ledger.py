@@ -72,10 +72,9 @@ class Ledger:
         return path if path.is_file() and sha(path.read_bytes()) == entry.weights else None
 
     def publish(self) -> dict[str, Entry]:
-        """Bring results/<table>.json up to date with every run known here; returns them."""
-        with self._alone():
-            entries = self.entries()
-            write_json(self.file, {"runs": [entry.model_dump(mode="json") for entry in entries.values()]})
+        """Bring results/<table>.json up to date with every run known here; returns them. To be called `alone`."""
+        entries = self.entries()
+        write_json(self.file, {"runs": [entry.model_dump(mode="json") for entry in entries.values()]})
         return entries
 
     def _published(self) -> Iterator[Entry]:
@@ -86,7 +85,8 @@ class Ledger:
             yield from (_entry(run, self.file) for run in raw["runs"])
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
+        """One process at a time publishes: the slower of two must not write what it read before the other wrote."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # given back when the file closes, also by a kill

@@ -38,11 +38,12 @@ def publish(root: Path, name: str, table: Table, jobs: Sequence[Job], ledger: Le
     """
     if not ledger.entries():
         return []
-    entries = ledger.publish()
-    text = render(table, jobs, entries, current(jobs, entries))
     page, readme = root / "results" / f"{name}.md", root / "README.md"
-    write_text(page, f"# {table.title}\n\n{text}")
-    return [ledger.file, page, *([readme] if insert(readme, name, text) else [])]
+    with ledger.alone():
+        entries = ledger.publish()
+        text = render(table, jobs, entries, current(jobs, entries))
+        write_text(page, f"# {table.title}\n\n{text}")
+        return [ledger.file, page, *([readme] if insert(readme, name, text) else [])]
 
 
 def render(table: Table, jobs: Sequence[Job], entries: Mapping[str, Entry], fresh: Collection[str]) -> str:
