@@ -95,10 +95,7 @@ def _label(one: Named) -> str:
 
 def _note(named: Sequence[Named]) -> str:
     counts = sorted({int(run.metrics[_IMAGES]) for one in named for run in one.runs if _IMAGES in run.metrics})
-    parts = [
-        "NME: % of the normalising distance",
-        "test: at the checkpoint that training kept, which is from before a collapse",
-    ]
+    parts = ["NME: % of the normalising distance", "test: at the checkpoint that training kept"]
     parts += [f"{' or '.join(map(str, counts))} validation images"] if counts else []
     several = any(len(one.runs) > 1 for one in named)
     parts += ["the mean of several runs in a band from the lowest to the highest"] if several else []
