@@ -121,13 +121,8 @@ def hydra(value: Any) -> str:
         return "{" + ",".join(f"{key}:{hydra(item)}" for key, item in value.items()) + "}"
     if not isinstance(value, str):
         return repr(value)
-    if re.fullmatch(r"[A-Za-z_][\w/-]*", value, re.ASCII) and value.lower() not in {
-        "true",
-        "false",
-        "null",
-        "nan",
-        "inf",
-    }:
+    word = re.fullmatch(r"[A-Za-z_][\w/-]*", value, re.ASCII)
+    if word and value.lower() not in {"true", "false", "null", "nan", "inf"}:
         return value
     quoted = re.sub(r"(\\*)('|$)", lambda run: run[1] * 2 + ("\\'" if run[2] else ""), value)
     return f"'{quoted}'"
