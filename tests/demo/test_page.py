@@ -171,5 +171,6 @@ def test_the_files_are_what_the_command_writes(page: Page, guide: Guide, models:
     texts["json"] = answers.json_text({Path("b.jpg"): found})
     for kind, text in texts.items():
         page.one(f"#{kind}").click()
-        page.until((downloads / f"b.{kind}").exists)
-        assert (downloads / f"b.{kind}").read_text() == text
+        saved = downloads / f"b.{kind}"
+        page.until(lambda saved=saved: saved.exists() and saved.stat().st_size)  # its name is taken before it is filled
+        assert saved.read_text() == text
