@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from brule import config, entry, evaluation, wording
+from brule import config, entry
 
 
 def main() -> None:
+    from brule import evaluation, wording  # here, since they import torch, and Ctrl-C may come meanwhile
+
     report = evaluation.evaluate(config.read(Path("params.yaml")))
     print(wording.verdict(report["test"]))  # the whole table: python pipelines/report.py
 

@@ -28,6 +28,8 @@ def main() -> None:
     how.add_argument("--list", action="store_true", help="the names there are, and what each one shows")
     args = parser.parse_args()
     root = Path()
+    if not args.name and (args.queue or args.temp or args.write or args.force or args.S):
+        parser.error("which experiment? give its name; --list shows those there are")
     if args.list or not args.name:
         for name, title in experiments.catalogue(root / "experiments").items():
             print(f"{name:24} {title}")

@@ -34,6 +34,10 @@ def main() -> None:
     if args.list or not args.name:
         print(paper.overview())
         return
+    if args.runs and args.name in ("fig4", "fig5", "fig7"):
+        parser.error(f"{args.name} is drawn from models/ and data/faces, not from --runs; see --detector and --gan")
+    if args.out and args.out.suffix.lower() != ".png":
+        parser.error(f"--out {args.out}: the picture is a PNG; give a name that ends in .png")
     out = args.out or Path("results/paper") / f"{args.name}.png"
     for sentence in paper.draw(args.name, Request(out, tuple(args.runs), args.detector, args.gan, args.style)):
         print(sentence)

@@ -6,11 +6,22 @@ from brule import config
 from brule.data.faces import FACES
 from brule.data.preparing import prepare
 from brule.entry import main
+from brule.errors import BruleError
+
+RAW = Path("data/raw")
 
 
 def run() -> None:
     parameters = config.read("params.yaml")
-    counts = prepare(Path("data/raw"), FACES, parameters.prepare, parameters.seed, parameters.data.normaliser)
+    try:
+        counts = prepare(RAW, FACES, parameters.prepare, parameters.seed, parameters.data.normaliser)
+    except BruleError as error:
+        if not str(error).startswith(f"{RAW}/") or "dvc repro" in str(error):
+            raise
+        raise BruleError(
+            f"{error}. {RAW} is DVC's copy: do that to the original, in data.location or data.shapes, then run "
+            "`dvc repro -f download && dvc repro`"
+        ) from None
     print(f"{FACES}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 

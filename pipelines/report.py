@@ -16,6 +16,8 @@ def main() -> None:
         raise BruleError(f"{METRICS} does not exist; run dvc repro") from None
     except json.JSONDecodeError:
         raise BruleError(f"{METRICS} is not whole JSON; run dvc repro -f evaluate") from None
+    if not (isinstance(report, dict) and {"test", "validation", "samples", "alarms"} <= report.keys()):
+        raise BruleError(f"{METRICS} is not what evaluate writes; run dvc repro -f evaluate")
     evaluation.show(report)
 
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from brule import config, entry, trainer
+from brule import config, entry
 
 
 def main() -> None:
+    from brule import trainer  # here, since it imports torch, and Ctrl-C may come meanwhile
+
     trainer.train(config.read(Path("params.yaml")))
 
 

@@ -151,6 +151,25 @@ def test_a_bad_photo_is_told_and_the_others_are_answered(run: Run) -> None:
     assert sorted(line.partition(":")[0] for line in told) == ["empty", "missing.jpg", "nothing*.png", "photos/bad.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("photos/a.pts", "photos/a.pts: a file stands where a folder is needed"),
+        ("taken", "taken/landmarks.csv: a folder stands where the table is to be written"),
+    ],
+)
+def test_a_place_that_takes_no_table_is_told_before_the_work(run: Run, out: str, words: str, monkeypatch) -> None:
+    Path("taken/landmarks.csv").mkdir(parents=True)
+    monkeypatch.setattr("brule.loading.load", lambda _: pytest.fail("the detector was loaded"))
+    code, _, error = run("predict", "photos/b.png", "--out", out)
+    assert code == 1 and error.startswith(words) and error.count("\n") == 1
+
+
+def test_a_name_that_is_empty_is_told(run: Run) -> None:
+    code, out, error = run("predict", "")
+    assert (code, out) == (1, "") and error.startswith("'': names no photo")
+
+
 def test_no_model_and_no_folder_for_files_are_told(run: Run) -> None:
     code, out, error = run("predict", "photos", "--model", "no.safetensors")
     assert (code, out) == (1, "") and error.startswith("no.safetensors: there is no such file")

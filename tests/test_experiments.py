@@ -165,5 +165,9 @@ def test_the_command_line_lists_and_explains() -> None:
         text=True,
     )
     assert wrong.returncode == 1
+    nameless = subprocess.run(
+        [sys.executable, "pipelines/experiment.py", "--queue"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert nameless.returncode == 2 and "which experiment? give its name" in nameless.stderr
     assert "loss.c77" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -75,6 +75,21 @@ def test_a_really_full_disk(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which nobody makes files")
+@pytest.mark.parametrize("path", ["/proc/a.txt", "/proc/a/b.txt"])
+def test_where_nothing_can_be_made_the_sentence_has_the_users_path(path: str):
+    with pytest.raises(BruleError, match=rf"^{path.removesuffix('/b.txt')}: no (file|folder) can be made here"):
+        files.write_text(path, "")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(BruleError, match=r"/a: a file stands where a folder is needed"):
+        files.write_text(tmp_path / "a" / "b.txt", "")
+    with pytest.raises(BruleError, match=r"/a/b: a file stands where a folder is needed"):
+        files.write_text(tmp_path / "a" / "b" / "c.txt", "")
+
+
 def test_other_errors_of_the_system_pass(tmp_path: Path):
     with pytest.raises(FileNotFoundError), files.atomic(tmp_path / "a"):
         (tmp_path / "nowhere").read_bytes()

@@ -210,4 +210,7 @@ def test_the_command_lists_what_there_is_and_writes_nothing_where_something_is_m
     assert [line[:4] for line in listed.stdout.splitlines()[::2]] == [f"fig{n}" for n in range(3, 9)]
     failed = subprocess.run([*called, "fig8"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "Traceback" not in failed.stderr
+    for wrong, words in (("fig4 --runs a", "not from --runs"), ("fig8 --out a.txt", "a name that ends in .png")):
+        failed = subprocess.run([*called, *wrong.split()], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2 and words in failed.stderr
     assert not list(tmp_path.iterdir())

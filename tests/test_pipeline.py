@@ -1,6 +1,8 @@
 """dvc.yaml, params.yaml and experiments/: the table of contents holds together, and nothing turns DVC's caches off."""
 
 import os
+import subprocess
+import sys
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -174,3 +176,21 @@ def test_the_collapse_experiment_takes_away_what_prevents_a_collapse() -> None:
     assert [stage.target for stage in stages] == ["barycenter", "teacher"]
     assert sum(stage.iterations for stage in stages) <= 600
     assert settings.train.validate_every <= 50, "a healthy validation must lie before the collapse"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"test": ', "null"])
+def test_a_report_of_something_else_is_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "metrics.json").write_text(text)
+    called = [sys.executable, str(ROOT / "pipelines" / "report.py")]
+    told = subprocess.run(called, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True)
+    assert told.returncode == 1 and told.stderr.count(b"\n") == 1 and b"dvc repro -f evaluate" in told.stderr
+
+
+def test_the_heavy_imports_of_a_long_stage_come_where_ctrl_c_is_expected() -> None:
+    """A KeyboardInterrupt among a script's own imports would be a traceback."""
+    for stage in ("train", "evaluate"):
+        code = f"import runpy, sys; runpy.run_path('pipelines/{stage}.py'); print('torch' in sys.modules)"
+        environment = os.environ | {"PYTHONPATH": "src"}
+        shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert shown.stdout == "False\n", shown.stderr

@@ -246,5 +246,7 @@ def test_a_broken_video_is_told_and_leaves_nothing(run: Run, clip: Path, tmp_pat
     assert {path.name for path in out.iterdir()} == {"good.mp4.csv", "good.mp4"}
     code, _, error = run(str(clip), "--format", "pts", "--out", str(out))
     assert code == 1 and "a .pts has no room for the frames of a video" in error
+    code, _, error = run(str(clip), "--box", "0", "0", "9999", "9999", "--out", str(out))
+    assert code == 1 and f"{clip}, frame 0: the face lies outside the image" in error
     code, _, error = run(str(clip), str(torn))
     assert code == 2 and "give --out DIR" in error

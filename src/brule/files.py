@@ -24,6 +24,7 @@ _SENTENCES = {
     errno.EROFS: "the filesystem is read-only; write elsewhere",
     errno.EISDIR: "a folder stands where a file is to be written; move the folder away",
     errno.ENOTDIR: "a file stands where a folder is needed; move the file away",
+    errno.EEXIST: "a file stands where a folder is needed; move the file away",
 }
 
 
@@ -44,14 +45,27 @@ def atomic(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             yield temporary
             synchronise(temporary)
             os.replace(temporary, path)
             synchronise(path.parent)
+    except FileNotFoundError as error:
+        if error.filename != str(temporary):
+            raise
+        raise BruleError(f"{path}: no file can be made here; write elsewhere") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it; one that is there already stays. Raises BruleError naming it."""
+    with writing(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # of the system's own folders, in which nobody makes any
+            raise BruleError(f"{path}: no folder can be made here; write elsewhere") from None
 
 
 @contextmanager

@@ -29,7 +29,10 @@ def follow(
     """
     calm, before = OneEuro(), None
     for frame in frames:
-        found = detector.predict(frame.pixels, box, refine)
+        try:
+            found = detector.predict(frame.pixels, box, refine)
+        except BruleError as error:  # which knows no better name
+            raise BruleError(str(error).replace("image 0", f"frame {frame.number}", 1)) from None
         if before is not None:
             found = _agreed(_near(detector, frame, before), found) if refine else found
             calm = OneEuro() if _elsewhere(before, found) else calm

@@ -176,3 +176,13 @@ def test_files_and_folders(tmp_path: Path, monkeypatch):
 def test_locations_that_are_none(location: str, words: str):
     with pytest.raises(BruleError, match=f"{location}: {words}"), local(location):
         pass
+
+
+def test_the_sentence_names_the_parameter(tmp_path: Path):
+    with (
+        pytest.raises(BruleError, match=r"^nowhere: does not exist; set data\.shapes to"),
+        local("nowhere", key="data.shapes"),
+    ):
+        pass
+    with pytest.raises(BruleError, match=r"is a folder, which has no sha256"), local(str(tmp_path), DIGEST):
+        pass

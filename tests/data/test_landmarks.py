@@ -126,7 +126,9 @@ def test_shapes_from_csv_and_json(tmp_path: Path, name, text, names):
         ("a.csv", "shape\n1\n", "line 1: names no landmark"),
         ("a.csv", "shape,name,x,y\n1,tip,0,0\n2,tip,0,0\n2,tail,1,1\n", "shape '1' lacks the landmark 'tail'"),
         ("a.csv", "shape,name,x,y\n1,tip,0,0\n1,tip,0,0\n", "line 3: shape '1' has 'tip' twice"),
+        ("a.csv", 'x0,y0\n1,"2\n' + "3,4\n" * 60000, "line 2: a quotation mark is never closed"),
         ("a.json", "{", "line 1: not valid JSON"),
+        ("a.json", "[" * 100000, "is nested too deep"),
         ("a.json", "[]", "holds no shapes"),
         ("a.json", '{"shapes": []}', "holds no shapes"),
         ("a.json", '{"shapes": [[]]}', "shape 0 is no list"),
@@ -162,3 +164,8 @@ def test_an_archive_of_shapes_cannot_climb_out(tmp_path: Path):
     with pytest.raises(BruleError, match="points outside"):
         read_shapes(tmp_path / "s.tar")
     assert not list(tmp_path.rglob("evil.pts"))
+
+
+def test_a_table_as_spreadsheets_write_unicode_text(tmp_path: Path):
+    (tmp_path / "a.csv").write_bytes("x0\ty0\n1\t2\n".encode("utf-16"))
+    assert read_shapes(tmp_path / "a.csv")[1].tolist() == [[[1, 2]]]

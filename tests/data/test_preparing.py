@@ -1,7 +1,10 @@
 """From data/raw to arrays: the labels stay with their images, and the shapes tell of none."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from brule.data.sources import fetch
 from brule.errors import BruleError
 
 PREPARE = Prepare()
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -252,3 +256,18 @@ def test_a_grey_photo_keeps_company(raw: Path):
     part = faces.load(prepared(raw, Prepare(validation=0, test=0)), "train", labels=False)
     image = part.images[list(part.index.name).index("folder/face_1.png")]
     assert (image[..., 0] == image[..., 1]).all()
+
+
+def test_the_stage_sends_to_the_original_and_to_download(raw: Path, tmp_path: Path):
+    """`data/raw` is DVC's: what is mended there is checked out again."""
+    (tmp_path / "data").mkdir()
+    raw.rename(tmp_path / "data" / "raw")
+    (tmp_path / "data/raw/folder/face_3.png").write_bytes(b"torn")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    called = [sys.executable, str(ROOT / "pipelines" / "prepare.py")]
+    told = subprocess.run(called, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True)
+    sentence = told.stderr.decode().splitlines()[-1]
+    assert told.returncode == 1 and sentence.startswith("data/raw/folder/face_3.png: ")
+    assert sentence.endswith(
+        "do that to the original, in data.location or data.shapes, then run `dvc repro -f download && dvc repro`"
+    )

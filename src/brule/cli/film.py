@@ -33,9 +33,17 @@ def film(args: argparse.Namespace, detector: Detector, path: Path, place: Path) 
     count = video.length(path)
     with _table(args, place.with_name(f"{path.name}.{args.format}")) as write, _drawn(args, detector, place) as draw:
         seen = follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)
-        for frame, found in track(seen, path.name, count):
+        for frame, found in track(_named(path, seen), path.name, count):
             write(frame, found)
             draw(frame, found)
+
+
+def _named(path: Path, seen: Iterator[tuple[Frame, Prediction]]) -> Iterator[tuple[Frame, Prediction]]:
+    """The frames; what is wrong with one of them names the video."""
+    try:
+        yield from seen
+    except BruleError as error:
+        raise error if str(path) in str(error) else BruleError(f"{path}, {error}") from None
 
 
 @contextmanager

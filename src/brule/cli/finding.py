@@ -15,6 +15,8 @@ def find(argument: str) -> dict[Path, Path]:
     A file need not exist, which whoever reads it will notice. In a folder hidden files are passed over. Raises
     BruleError where a folder or a pattern holds no photo.
     """
+    if not argument:
+        raise BruleError("'': names no photo; give a file, a folder or a pattern")
     path = Path(argument)
     if os.path.isdir(argument):
         found = {inner: inner.relative_to(path) for inner in _inside(path)}

@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if args.out is None and len(chosen) > 1 and any(map(_is_film, chosen)):
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
+    if args.out:
+        _make_room(args)
     detector = load(args.model)
     photos = [path for path in chosen if not _is_film(path)]
     found: dict[Path, Prediction] = {}
@@ -142,6 +144,22 @@ def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
             else:
                 owners |= dict.fromkeys(written, path)
     return chosen, failed
+
+
+def _make_room(args: argparse.Namespace) -> None:
+    """Make --out. Raises BruleError where it will take no files: before all photos are looked at, not after."""
+    import tempfile
+
+    from brule import files
+
+    files.make_folder(args.out)
+    with files.writing(args.out):
+        tempfile.TemporaryFile(dir=args.out).close()
+    table = args.out / f"landmarks.{args.format}"
+    if table.is_dir():
+        raise BruleError(
+            f"{table}: a folder stands where the table is to be written; move it away, or give another --out"
+        )
 
 
 def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from brule.config.faces import Barycenter, Data, Family, Model, Prepare
-from brule.config.section import Positive, Section
+from brule.config.section import Positive, Section, WrongError
 from brule.config.training import Loss, Train
 from brule.config.tuning import Tuning
 from brule.errors import BruleError
@@ -95,7 +95,12 @@ def _sentence(error: ValidationError) -> str:
             f"; did you mean {close[0]}?" if close else "; see params.yaml for those there are"
         )
     if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
+        wrong = first["ctx"]["error"]
+        return f"{key} = {first['input']!r}: {wrong}" if isinstance(wrong, WrongError) else str(wrong)
+    if first["type"] in ("model_type", "dict_type"):
+        return f"{key} = {first['input']!r}: is a group of parameters, not a value; set one of them, as {key}.NAME"
+    if first["type"] == "tuple_type":
+        return f"{key} = {first['input']!r}: should be a list, as in [36, 45]"
     if first["type"] == "missing":
         return f"{key} is missing; params.yaml as committed shows its default"
     return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -1,10 +1,11 @@
 """How the networks learn: `loss` and `train`."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from brule.config.section import Count, Fraction, Positive, Rate, Section, Weight
+from brule.config.section import Count, Fraction, Positive, Rate, Section, Weight, WrongError
 
 
 class Tolerances(Section):
@@ -81,6 +82,12 @@ class Stage(Section):
     """Name of the family of g, a key of `warp`."""
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise WrongError("is no device; use auto, cpu or cuda")
+    return name
+
+
 class Train(Section):
     """The optimisation."""
 
@@ -127,7 +134,7 @@ class Train(Section):
     """Mirror images at random where the landmark scheme says which landmarks swap."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the convolutions; auto: measured at the start."""
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     """CPU threads; 0: measured at the start."""
     log_every: Positive = 20

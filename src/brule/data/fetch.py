@@ -27,11 +27,12 @@ TIMEOUT = 60.0
 
 
 @contextmanager
-def local(location: str, sha256: str | None = None) -> Iterator[Path]:
+def local(location: str, sha256: str | None = None, key: str = "data.location") -> Iterator[Path]:
     """The file or folder that a location names; a URL (http, https) is downloaded first, and kept only until the end.
 
     A failure after the download keeps the file for the next run, except where it turned out damaged. Raises BruleError
-    naming the location where it does not exist, cannot be fetched, or has another sha256.
+    naming the location where it does not exist, cannot be fetched, or has another sha256. `key`: the parameter it is
+    from, for these sentences.
     """
     scheme = urlsplit(location).scheme.lower()
     if scheme in ("http", "https"):
@@ -43,8 +44,10 @@ def local(location: str, sha256: str | None = None) -> Iterator[Path]:
             raise
         shutil.rmtree(folder, ignore_errors=True)
         return
-    path = _path(location, scheme)
-    if path.is_file() and sha256 is not None:
+    path = _path(location, scheme, key)
+    if path.is_dir() and sha256 is not None:
+        raise BruleError(f"{location}: is a folder, which has no sha256; remove the digest, or set {key} to an archive")
+    if sha256 is not None:
         actual = digest(path)
         if actual != _hexadecimal(sha256):
             raise BruleError(f"{path}: its sha256 is {actual}, not {sha256} as given; correct the file or the digest")
@@ -57,7 +60,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _path(location: str, scheme: str) -> Path:
+def _path(location: str, scheme: str, key: str) -> Path:
     if scheme == "file":
         path = Path(urllib.request.url2pathname(urlsplit(location).path))
     elif len(scheme) > 1:
@@ -67,7 +70,7 @@ def _path(location: str, scheme: str) -> Path:
     if not path.exists() and (files.root() / path).exists():
         path = files.root() / path
     if not path.exists():
-        raise BruleError(f"{location}: does not exist; set the location to a folder, an archive or a URL")
+        raise BruleError(f"{location}: does not exist; set {key} to a file, a folder, an archive or a URL")
     if not os.access(path, os.R_OK):
         raise BruleError(f"{location}: no permission to read it; change the permission")
     return path

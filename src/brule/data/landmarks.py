@@ -4,6 +4,7 @@ Images' landmarks are `.pts`: pixels counted from 1 in the file, from 0 (at the 
 Unpaired shapes may have any unit, the same for x and y, because a shape is scaled by its own box before use.
 """
 
+import codecs
 import csv
 import json
 import math
@@ -93,6 +94,8 @@ def _read_json(path: Path) -> Shapes:
         raw = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise BruleError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the file") from None
+    except RecursionError:
+        raise BruleError(f"{path}: is nested too deep; write {_READ_AS_JSON}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("shapes"), list) or not raw["shapes"]:
         raise BruleError(f"{path}: holds no shapes; write {_READ_AS_JSON}")
     shapes: list[list[list[float]]] = []
@@ -112,7 +115,14 @@ def _read_csv(path: Path) -> Shapes:
     text = _text(path)
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    rows = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    rows: list[list[str]] = []
+    reader, whole = csv.reader(text.splitlines(), delimiter=delimiter), 0
+    try:
+        for row in reader:
+            rows.append(row)
+            whole = reader.line_num
+    except csv.Error:  # a cell as long as no cell is
+        raise BruleError(f"{path}, line {whole + 1}: a quotation mark is never closed; remove it") from None
     numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(cell.strip() for cell in row)]
     if len(numbered) < 2:
         raise BruleError(f"{path}: holds no shapes; write a header and one shape or landmark a line")
@@ -188,9 +198,11 @@ def _pair(values: Iterable[object], where: str) -> list[float]:
 
 
 def _text(path: Path) -> str:
-    """A text file whatever its bytes: what is no UTF-8 becomes a mark that no number contains."""
+    """A text file whatever its bytes: what is no UTF-8, or marked UTF-16, becomes a mark that no number contains."""
     try:
-        return path.read_bytes().decode("utf-8-sig", errors="replace")
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
     except FileNotFoundError:
         raise BruleError(f"{path}: does not exist; correct the path") from None
     except OSError as error:

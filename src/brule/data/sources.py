@@ -78,7 +78,7 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
             manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": digest}
             records += extra
         if data.shapes:
-            with fetching.local(data.shapes) as path:
+            with fetching.local(data.shapes, key="data.shapes") as path:
                 names, shapes = read_shapes(path)
             manifest["shapes"] = "shapes.json"
             files.write_json(folder / "shapes.json", {"names": names, "shapes": shapes.tolist()})
@@ -109,7 +109,9 @@ def _gather(name: str, location: str, sha256: str | None, folder: Path, extra: b
     with ExitStack() as stack:
         workspace = folder / ".unpacked"
         stack.callback(shutil.rmtree, workspace, ignore_errors=True)
-        path = stack.enter_context(fetching.local(location, sha256))
+        path = stack.enter_context(
+            fetching.local(location, sha256, "data.extra.location" if extra else "data.location")
+        )
         roots = [stack.enter_context(unpacked(path, workspace))]
         if source.nested:
             inner = [each for each in sorted(roots[0].iterdir()) if is_archive(each)]
