@@ -76,12 +76,22 @@ def test_the_path_is_that_of_a_single_worker(seed: int, workers: int, remeasure:
 
 
 @quick
-@given(seeds, st.integers(2, 12), st.sampled_from([0.0, 0.3]))
-def test_no_two_trials_evaluate_the_same_point(seed: int, workers: int, failing: float) -> None:
-    a_study = work(study(seed), 50, workers, seed, failing)
+@given(seeds, st.integers(2, 12), st.sampled_from([0.0, 0.3]), st.sampled_from([0.5, 0.1]))
+def test_no_two_trials_evaluate_the_same_point(seed: int, workers: int, failing: float, tolerance: float) -> None:
+    a_study = work(study(seed, tolerance=tolerance), 50, workers, seed, failing)
     kept = [trial for trial in a_study.trials if trial.state != TrialState.FAIL]
     assert len({tuple(trial.params.values()) for trial in kept}) == len(kept)
     assert len({tuple(trial.system_attrs[CLAIM]["key"]) for trial in kept}) == len(kept)
+
+
+def test_a_place_on_a_line_is_one_probe_whichever_brackets_lead_to_it() -> None:
+    shares = {0.0}
+    for bottom in np.linspace(0, 1, 100):
+        a_study = study(tolerance=0.05, directions=1)
+        while (key := a_study.ask(RANGES)._get_latest_trial().system_attrs[CLAIM]["key"])[1] < 1:
+            shares.add(key[3])
+            a_study.tell(len(a_study.trials) - 1, abs(key[3] - bottom))
+    assert len(shares) > 30 and np.diff(sorted(shares)).min() > 1e-3
 
 
 def test_idle_workers_take_the_inner_points_of_the_next_directions() -> None:

@@ -166,7 +166,8 @@ class Search:
                 a, new, kept = c, b - (1 - GOLDEN) * (b - c), inner[1]
             if b - a < self.tolerance:
                 return best
-            outcome = yield segment.probe(new, best)
+            # Other brackets may lead to the same point, but for rounding errors: it is one probe.
+            outcome = yield segment.probe(round(new, 12), best)
             best = _better(best, outcome)
             inner = sorted([kept, (new, outcome.loss)])
 
