@@ -15,8 +15,9 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from brule.maths.warps import Warp
-from brule.method import algorithm1, algorithm2, context, generative, losses
+from brule.method import algorithm1, context, generative, geometry, losses
 from brule.method.batches import Batches
+from brule.method.geometry import Geometry
 from brule.method.training import Training
 from brule.networks import discriminator, generator, hourglass, layers, style
 
@@ -38,15 +39,15 @@ def pieces(training: Training) -> list[Piece]:
     timed = [
         Piece("batches", Batches, "at"),
         Piece("teacher", algorithm1, "_deformed_condition"),
-        Piece("teacher", algorithm2, "_target"),
+        Piece("teacher", Geometry, "target"),
         Piece("g: field", Warp, "sample", plain.sample),
         Piece("g: images", Warp, "images"),
         Piece("g: images", plain.Warp, "images"),
         Piece("g: points", Warp, "points"),
         Piece("g: points", plain.Warp, "points"),
         Piece("teacher", plain.Warp, "origins"),
-        *(Piece("photometric", module, "jitter", plain.jitter) for module in (algorithm2, generative)),
-        *(Piece("photometric", module, "cutout", plain.cutout) for module in (algorithm2, generative)),
+        *(Piece("photometric", module, "jitter", plain.jitter) for module in (geometry, generative)),
+        *(Piece("photometric", module, "cutout", plain.cutout) for module in (geometry, generative)),
         Piece("teacher", n.E_ema, "forward"),
         Piece("E", n.E, "forward"),
         *(Piece("G, D, S", network, "forward") for network in (n.G, n.D, n.S, n.So)),

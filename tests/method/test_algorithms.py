@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from brule import config
 from brule.inputs import read_inputs
 from brule.maths import heatmaps
-from brule.method.algorithm2 import _target
 from brule.method.context import Batch
 from brule.method.generative import cycle
+from brule.method.geometry import Geometry
 from brule.method.training import Training
 
 Tiny = Callable[..., config.Config]
@@ -130,7 +130,7 @@ def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Pat
         networks = replace(n, E_ema=brightness)
         free = replace(s, train=s.train.model_copy(update={"calibrate": False}), permutation=None)
         random = torch.Generator().manual_seed(1)
-        found[view] = _target(networks, Batch(I), None, free, looked, t.calibration, random)
+        found[view] = Geometry(networks, free, looked, t.calibration, random).target(Batch(I), None)
     assert (found[None] - place).abs().max() < 5e-3
     assert 0 < (found["strong"] - found[None]).abs().max() < 0.02, "a third of a pixel of its map"
 
@@ -147,6 +147,7 @@ def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Pat
         ("cycle", "encoder/cycle"),
         ("decorrelation", "encoder/L_decor"),
         ("mismatch", "gan/mismatch"),
+        ("c1", "gan/L_rec"),
         ("c2", "gan/H_fake"),
         ("c3", "gan/L_style"),
     ],

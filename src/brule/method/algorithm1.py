@@ -108,11 +108,11 @@ def _restoration(
     parts: Parts,
 ) -> Tensor:
     """c1 ‖I_R − gI‖₁ + c2 H(L_F ‖ gL) + c3 L_style. The style is the un-warped image's: it carries no geometry."""
-    c = s.loss
-    weights = {"gan/L_rec": c.c1}
-    with s.autocast():
-        I_R = n.G(gL, n.S(I)).float()
-    parts["gan/L_rec"] = losses.reconstruction(I_R, gI)
+    c, weights = s.loss, dict[str, float]()
+    if c.c1 > 0:
+        with s.autocast():
+            I_R = n.G(gL, n.S(I)).float()
+        parts["gan/L_rec"], weights["gan/L_rec"] = losses.reconstruction(I_R, gI), c.c1
     if fake and c.c2 > 0:
         with s.autocast():
             L_F = n.E_ema(fake.I_F)[-1]
