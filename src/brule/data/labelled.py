@@ -43,7 +43,13 @@ def listed(path: Path, records: Sequence[Record]) -> set[str]:
         by_name[record.image.removesuffix(Path(record.image).suffix)].append(record)
     images: set[str] = set()
     for name in read_names(path):
-        record = _one(path, name, by_name.get(name, []))
+        if name not in by_name:
+            like = f" ({records[0].image} is)" if records else ""
+            raise BruleError(
+                f"{path}: {name} is not among the images{like}; write its folder too, complete the data set, or remove "
+                "the name (the list's other names then are another experiment)"
+            )
+        record = _one(path, name, by_name[name])
         if record.image in images:
             raise BruleError(f"{path}: names {record.image} twice, with its suffix and without; give it once")
         images.add(record.image)
@@ -51,11 +57,6 @@ def listed(path: Path, records: Sequence[Record]) -> set[str]:
 
 
 def _one(path: Path, name: str, candidates: Sequence[Record]) -> Record:
-    if not candidates:
-        raise BruleError(
-            f"{path}: {name} is not among the images; complete the data set, or remove the name (the list's other "
-            "names then are another experiment)"
-        )
     if len(candidates) > 1:
         raise BruleError(f"{path}: {name} is the name of {len(candidates)} images; give it with its suffix")
     record = candidates[0]
