@@ -34,7 +34,7 @@ def main() -> None:
     if args.list or not args.name:
         print(paper.overview())
         return
-    if args.runs and args.name in ("fig4", "fig5", "fig7"):
+    if args.runs and not paper.FIGURES[args.name].runs:
         parser.error(f"{args.name} is drawn from models/ and data/faces, not from --runs; see --detector and --gan")
     if args.out and args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: the picture is a PNG; give a name that ends in .png")

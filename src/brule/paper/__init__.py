@@ -15,6 +15,8 @@ class Figure:
 
     shows: str
     needs: str
+    runs: bool = True
+    """Drawn from runs, which --runs may name; else from one run's models."""
 
 
 _MODELS = "models/ and the test images of data/faces, as a run of the pipeline leaves them"
@@ -23,13 +25,15 @@ FIGURES = {
         "supervised training with and without the regularisers: the error over the iterations",
         "MLflow's runs of the rows supervised-plain and supervised, or those of --runs",
     ),
-    "fig4": Figure("faces with the landmarks found on them, and images of the GAN from the same landmarks", _MODELS),
-    "fig5": Figure("the same in one given style, --style; meant for a semi-supervised run", _MODELS),
+    "fig4": Figure(
+        "faces with the landmarks found on them, and images of the GAN from the same landmarks", _MODELS, False
+    ),
+    "fig5": Figure("the same in one given style, --style; meant for a semi-supervised run", _MODELS, False),
     "fig6": Figure(
         "the ablation: the error beside the barycenter's, H(L_F ‖ L), R_b and R_g over the iterations",
         "MLflow's runs of the rows short, no-barycenter and no-geometry (and the others of that group), or of --runs",
     ),
-    "fig7": Figure("the barycenter amid the heatmaps of eight faces", _MODELS),
+    "fig7": Figure("the barycenter amid the heatmaps of eight faces", _MODELS, False),
     "fig8": Figure(
         "the landmarks of the same faces over the iterations, as of a collapse",
         "results/samples of the last run, such as pipelines/experiment.py collapse, or MLflow's pictures of --runs",
