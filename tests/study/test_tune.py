@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,8 +14,14 @@ import torch
 from brule import config, experiments, trainer
 from brule.detector import Detector
 from brule.errors import BruleError
+from brule.method.golden_section import CLAIM
 from brule.method.training import Training
+from brule.study.storage import join
 from brule.study.tune import Place, tune
+from brule.study.worker import Worker
+
+sys.path.insert(0, str(Path(__file__).parent))
+import errands
 
 Tiny = Callable[..., config.Config]
 PLACE = Place("journal:tuning/study.journal", "c5-c10", Path("tuning/snapshots"))
@@ -114,6 +121,21 @@ def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config
     kept = [path for path in (project / "tuning/snapshots").iterdir() if path.is_file()]
     assert 0 < len(kept) < 9
     assert all("modules" in torch.load(path, weights_only=True) for path in kept)
+
+
+def test_what_a_running_trial_began_with_is_kept(tiny: Tiny, tmp_path: Path) -> None:
+    search = errands.sampler()
+    study = join(f"journal:{tmp_path / 'tuning.journal'}", "search", search)
+    errands.evaluate(study, search, 30)
+    kept = list[set[int]]()
+    worker = Worker(tiny(), study, search, SimpleNamespace(), SimpleNamespace(prune=kept.append))  # type: ignore
+    worker._prune()
+    trial = study.ask(errands.RANGES)
+    claim = study.trials[trial.number].system_attrs[CLAIM]
+    passed = min(set(range(30)) - kept[0])  # a trial that was an incumbent in another worker's eyes
+    study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim | {"origin": passed})
+    worker._prune()
+    assert kept[1] - kept[0] == {passed}
 
 
 def test_a_lost_snapshot_is_named(settings: Callable[..., config.Config], project: Path) -> None:

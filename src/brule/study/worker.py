@@ -40,7 +40,7 @@ class Worker:
         while self.remaining() > 0:
             release_lost(self.study)
             with asked(self.study, ranges(self.config)) as trial:
-                origin = self._origin(trial)
+                origin = self._origin(trial.number)
                 if origin is not None and not self._over(origin, progress):
                     let_go(self.study, trial)  # it was a guess; by now the search may know better
                 elif not self._evaluate(trial, start if origin is None else self.snapshots.of(origin), progress):
@@ -72,11 +72,11 @@ class Worker:
         self._prune()
         return True
 
-    def _origin(self, trial: optuna.Trial) -> int | None:
+    def _origin(self, number: int) -> int | None:
         """The trial whose state this one trains on from, as `tuning.continue` says; None: the trained models."""
         if self.config.tuning.continues == "latest":
-            return max((t.number for t in finished(self.study) if t.number < trial.number), default=None)
-        return self.search.origin(self.study, self.study.trials[trial.number])
+            return max((t.number for t in finished(self.study) if t.number < number), default=None)
+        return self.search.origin(self.study, self.study.trials[number])
 
     def _over(self, origin: int, progress: Callable[[], bool]) -> bool:
         """Whether that trial has a state to train on from; if it still runs, wait, and say no."""
@@ -94,12 +94,15 @@ class Worker:
         return tracking.run(self.config, stage="trial", name=f"trial {trial.number}", tags=tags)
 
     def _prune(self) -> None:
-        """Keep what later lines may train on from: the decided path's incumbents, and all of the present line."""
+        """Keep what trials may train on from: the decided path's incumbents, all of the present line, and what the
+        running ones began with, though the path may have left it meanwhile."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        begun = {origin for trial in running if (origin := self._origin(trial.number)) is not None}
         if path := self.search.path(self.study):
             last = path[-1]
             present = {step.number for step in path if step.line == last.line}
             newer = {trial.number for trial in finished(self.study) if trial.number > min(present)}
-            self.snapshots.prune({step.incumbent for step in path} | present | newer)
+            self.snapshots.prune({step.incumbent for step in path} | present | newer | begun)
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
