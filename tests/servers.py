@@ -80,7 +80,7 @@ def start_mlflow(model: str, cwd: Path) -> Server:
     line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "--env-manager", "local", "-p", str(port)]
     pipe, group = subprocess.PIPE, {"start_new_session": True}  # a signal has to reach what MLflow starts
     process = subprocess.Popen(line, cwd=cwd, env=env, stdout=subprocess.DEVNULL, stderr=pipe, text=True, **group)
-    server, end = Server(process, f"http://127.0.0.1:{port}"), time.monotonic() + 120
+    server, end = Server(process, f"http://127.0.0.1:{port}"), time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         try:
             _PROXYLESS.open(f"{server.address}/ping", timeout=5).close()

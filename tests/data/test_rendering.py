@@ -65,9 +65,10 @@ def test_no_process_outlives_an_interrupted_run(tmp_path: Path, how: int):
         stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "out" / "train" / "00003.pts").exists() and time.monotonic() < deadline:
+    begun, deadline = tmp_path / "out" / "train" / "00003.pts", time.monotonic() + 120
+    while not begun.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
+    assert begun.exists()
     run.send_signal(how)
-    run.communicate(timeout=15)
+    run.communicate(timeout=60)
     assert run.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)

@@ -39,12 +39,15 @@ def value(params: dict[str, float]) -> float:
 
 
 def work(a_study: optuna.Study, trials: int, workers: int = 1, seed: int = 0, failing: float = 0.0) -> optuna.Study:
-    """`workers` at a time, any of whom may be the next to finish; a share of the probes fails at its first trial."""
+    """`workers` at a time, any of whom may be the next to finish, every fourth time the one that began first.
+
+    A share of the probes fails at its first trial.
+    """
     chance, running, failed = random.Random(seed), list[optuna.Trial](), set[tuple[float, ...]]()
-    for _ in range(trials):
+    for turn in range(trials):
         running.append(a_study.ask(RANGES))
         if len(running) == workers:
-            trial = running.pop(chance.randrange(workers))
+            trial = running.pop(chance.randrange(workers) if turn % 4 else 0)
             if chance.random() < failing and (point := tuple(trial.params.values())) not in failed:
                 failed.add(point)
                 a_study.tell(trial, state=TrialState.FAIL)
