@@ -2,6 +2,7 @@
 
 import fcntl
 import math
+import os
 import time
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -14,7 +15,7 @@ from optuna.samplers import RandomSampler
 
 from brule.method.golden_section import GoldenSectionSampler
 from brule.study.marks import asked, release_lost
-from brule.study.storage import join
+from brule.study.storage import alone, join
 
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
 RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
@@ -64,6 +65,17 @@ def ask(parent: Connection, url: str) -> None:
     join(url, "search", RandomSampler()).ask()
     parent.send("asked")
     parent.recv()
+
+
+def settle(parent: Connection, url: str) -> None:
+    """Join a study when told to, and settle something where nobody has."""
+    parent.recv()
+    study = join(url, "search", RandomSampler())
+    with alone(study):
+        if "settled" not in study.user_attrs:
+            time.sleep(0.3)  # so that the others would have looked as well
+            study.set_user_attr("settled", os.getpid())
+        parent.send(study.user_attrs["settled"])
 
 
 def hold(parent: Connection, file: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from brule.errors import BruleError
 from brule.study.marks import asked
-from brule.study.storage import join, open_storage
+from brule.study.storage import alone, join, open_storage
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
@@ -49,6 +49,20 @@ def test_workers_may_begin_the_same_study_at_once(url: str) -> None:
         process.join()
     assert [process.exitcode for process, _ in workers] == [0, 0, 0]
     assert [trial.number for trial in joined(url).trials] == [0, 1, 2]
+
+
+def test_what_workers_must_agree_on_is_settled_by_one(url: str) -> None:
+    workers = [errands.send(errands.settle, url) for _ in range(3)]
+    for _, talk in workers:
+        talk.send("go")
+    settled = {talk.recv() for _, talk in workers}
+    assert settled == {joined(url).user_attrs["settled"]} and len({process.pid for process, _ in workers}) == 3
+
+
+def test_nobody_is_kept_out_of_a_study_in_memory() -> None:
+    study = optuna.create_study()
+    with alone(study), alone(study):
+        study.set_user_attr("settled", 1)
 
 
 def test_a_study_keeps_its_direction(url: str) -> None:

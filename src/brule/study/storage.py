@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -29,7 +30,7 @@ HEARTBEAT = 30
 GRACE = 120
 """Seconds without one after which its worker counts as lost."""
 _WAYS = "write journal:FILE, or a path that ends in .journal or .log, or postgresql://USER@HOST/DATABASE"
-_OPENING = 0x62727C6C  # any number that names the lock under which one worker at a time makes the tables
+_OPENING, _SETTLING = 0x62727C6C, 0x62727C6D  # any numbers; they name locks: of making the tables, and of `alone`
 
 
 class _Journal(Marked, JournalStorage):
@@ -140,3 +141,24 @@ def join(
     if [each.name.lower() for each in study.directions] != [direction]:
         raise BruleError(f"study {name}: it was begun to do other than {direction}; give the new one another name")
     return study
+
+
+@contextmanager
+def alone(study: optuna.Study) -> Iterator[None]:
+    """One process at a time, of all that share the study's storage, goes through the body of the `with`.
+
+    So what its workers must agree on is settled by the first: a study has no way to set only what is not set yet. The
+    lock goes with a process that is killed. Inside one process it keeps nobody out of a study in memory.
+    """
+    storage = study._storage
+    if isinstance(storage, _Journal):
+        assert isinstance(storage._backend, _File)
+        with open(f"{storage._backend._file_path}.lock", "ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+    elif isinstance(storage, _Database):
+        with storage._backend.engine.begin() as transaction:
+            transaction.execute(select(func.pg_advisory_xact_lock(_SETTLING)))
+            yield
+    else:
+        yield

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from brule.stopping import Stop
 from brule.study import report
 from brule.study.snapshots import Snapshots
 from brule.study.start import trained
-from brule.study.storage import join
+from brule.study.storage import alone, join
 from brule.study.worker import Worker, finished, rows
 
 SECTIONS = ("seed", "model", "warp", "loss", "train", "tuning")
@@ -45,9 +45,7 @@ def tune(config: Config, place: Place, workers: int = 1) -> None:
     """
     worker = _worker(config, place, workers)
     study, search = worker.study, worker.search
-    with tracking.run(config, stage="tune", name=place.name, resume_id=study.user_attrs.get("mlflow_run_id")) as run:
-        if run.id and "mlflow_run_id" not in study.user_attrs:
-            study.set_user_attr("mlflow_run_id", run.id)
+    with _tracked(config, study) as run:
         with Stop() as stop, _helpers(config, place, workers), console.Trials(config.tuning.trials) as display:
             worker.work(_watched(worker, display, lambda: stop.signal is not None))
         found = rows(study, search)
@@ -62,6 +60,18 @@ def tune(config: Config, place: Place, workers: int = 1) -> None:
         run.artifact(report.RESULTS, "tuning")
         run.artifact(report.EXPERIMENT)
     print(f"{report.EXPERIMENT}\n{report.command(coefficients)}")
+
+
+@contextmanager
+def _tracked(config: Config, study: optuna.Study) -> Iterator[tracking.Run]:
+    """The study's run in MLflow: the first to come begins it, others go on with it."""
+    with ExitStack() as stack:
+        with alone(study):
+            known = study.user_attrs.get("mlflow_run_id")
+            run = stack.enter_context(tracking.run(config, stage="tune", name=study.study_name, resume_id=known))
+            if run.id and known is None:
+                study.set_user_attr("mlflow_run_id", run.id)
+        yield run
 
 
 def _ship(worker: Worker, trials: dict[str, int]) -> None:
@@ -83,8 +93,9 @@ def _worker(config: Config, place: Place, workers: int) -> Worker:
     training, paths = trained(config)
     search = sampler(config)
     study = join(place.storage, place.name, search)
-    _agree(study, config, paths)
-    _settle(study, training, workers)
+    with alone(study):
+        _agree(study, config, paths)
+        _settle(study, training, workers)
     return Worker(config, study, search, training, Snapshots(study, root() / place.snapshots))
 
 
