@@ -113,6 +113,18 @@ def test_between_the_discriminators_turns_the_generator_only_restores(project: P
         assert ("gan/generator" in t._sums) == ("gan/H_fake" in t._sums) == plays and "gan/L_rec" in t._sums
 
 
+def test_where_restoring_weighs_nothing_only_the_game_is_played(project: Path, tiny: Tiny) -> None:
+    stage = {"iterations": 4, "gan_every": 1, "encoder_every": 0}
+    train = {"stages": {"joint": stage}, "adversarial_every": 2, "restore_every": 1}
+    t = training(tiny(train=train, loss={"c1": 0, "c2": 0, "c3": 0}))
+    for turn, plays in enumerate((True, False, True)):
+        before = {name: weights(getattr(t.networks, name)) for name in ("D", "G", "S")}
+        t.step(t.schedule.at(turn))
+        moved = {name: changed(old, getattr(t.networks, name)) for name, old in before.items()}
+        assert moved == {"D": plays, "G": plays, "S": False}
+    assert t.means()["gan/skipped"] == 0
+
+
 def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Path, tiny: Tiny) -> None:
     """A teacher that answers the weighted mean of the image's brightness moves with the image: the view is undone."""
     t = training(tiny())

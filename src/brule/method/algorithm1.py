@@ -124,4 +124,6 @@ def _restoration(
             S_F, S_gF = n.S(torch.cat([fake.I_F, g.images(fake.I_F)])).float().chunk(2)
         parts["gan/L_style"] = losses.style(S_F, fake.style.mean(1).float(), S_gF)
         weights["gan/L_style"] = c.c3
+    if not weights:
+        return I.new_zeros(())
     return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()

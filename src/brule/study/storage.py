@@ -153,7 +153,10 @@ def alone(study: optuna.Study) -> Iterator[None]:
     storage = study._storage
     if isinstance(storage, _Journal):
         assert isinstance(storage._backend, _File)
-        with open(f"{storage._backend._file_path}.lock", "ab") as stream:
+        path = Path(f"{storage._backend._file_path}.lock")
+        with writing(path):
+            stream = path.open("ab")
+        with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
     elif isinstance(storage, _Database):
