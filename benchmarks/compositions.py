@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 
 from brule import config, machine
-from brule.data.faces import Faces
+from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
-from brule.maths.pixels import to_tensor
+from brule.maths.images import to_tensor
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
-from brule.method.randomness import generator
+from brule.method.batches import generator
 from brule.method.training import Inputs, Training
 
 LANDMARKS, IMAGES, SHAPES = 68, 256, 200
@@ -26,7 +26,7 @@ def inputs(size: int) -> Inputs:
     radius, angle = 0.33 * np.sqrt((k + 0.5) / LANDMARKS), k * np.pi * (3 - np.sqrt(5))
     X_b = 0.5 + np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1)
     index = pd.DataFrame({"framed": np.ones(IMAGES, bool)})
-    faces = Faces(random.integers(0, 256, (IMAGES, size, size, 3), np.uint8), None, index)
+    faces = Crops(random.integers(0, 256, (IMAGES, size, size, 3), np.uint8), None, index)
     shapes = (X_b + random.normal(0, 0.01, (SHAPES, LANDMARKS, 2))).astype(np.float32)
     return Inputs(faces, faces, faces, Scheme.of(LANDMARKS), X_b.astype(np.float32), shapes)
 

@@ -19,13 +19,14 @@ import report
 import torch
 from PIL import Image
 
-from brule import config, entry, files
+from brule import config, files
+from brule import terminal as entry
 from brule.data.crop import around, cut
 from brule.data.schemes import IBUG68
-from brule.data.synthetic.picture import render
-from brule.detector import Detector
-from brule.export import to_onnx
+from brule.detector.model import Detector
+from brule.detector.onnx import to_onnx
 from brule.networks.hourglass import LandmarkEncoder
+from brule.synthetic.picture import render
 
 README = Path(__file__).parent / "README.md"
 BATCHES = (1, 32)

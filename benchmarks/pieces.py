@@ -15,7 +15,8 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from brule.maths.warps import Warp
-from brule.method import algorithm1, context, generative, geometry, losses
+from brule.method import algorithm1, context, geometry, losses
+from brule.method import algorithm2 as generative
 from brule.method.batches import Batches
 from brule.method.geometry import Geometry
 from brule.method.training import Training

@@ -19,7 +19,8 @@ from compositions import build, inputs, iterations, stages
 from pieces import REST, Stopwatch, installed
 from torch import Tensor
 
-from brule import config, entry, files, machine
+from brule import config, files, machine
+from brule import terminal as entry
 from brule.method import losses
 from brule.method.training import Training
 from brule.networks.layers import ModulatedConv

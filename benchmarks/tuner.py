@@ -17,7 +17,8 @@ import report
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
-from brule import entry, files
+from brule import files
+from brule import terminal as entry
 from brule.method.golden_section import GoldenSectionSampler
 
 README = Path(__file__).parent / "README.md"

@@ -17,10 +17,11 @@ import report
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from brule import entry, files
+from brule import files
+from brule import terminal as entry
 from brule.method.golden_section import GoldenSectionSampler
-from brule.study.marks import asked
-from brule.study.storage import join
+from brule.stages.study.marks import asked
+from brule.stages.study.storage import join
 
 README = Path(__file__).parent / "README.md"
 START = {f"c{5 + i}": 10.0**i for i in range(6)}

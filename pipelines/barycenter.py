@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from brule import config, figures, files
-from brule.data.faces import BARYCENTER, FACES, load_scheme, load_shapes
-from brule.entry import main
+from brule.data.prepared import BARYCENTER, CROPS, load_scheme, load_shapes
 from brule.maths import transport
+from brule.terminal import main
 
 
 def run() -> None:
     parameters = config.read("params.yaml")
-    shapes, scheme = load_shapes(FACES), load_scheme(FACES)
+    shapes, scheme = load_shapes(CROPS), load_scheme(CROPS)
     limit = parameters.barycenter.shapes
     if limit and limit < len(shapes):
         # The shapes lie sorted on the disk: the first ones alone would all be of a kind.

@@ -14,6 +14,6 @@ def download() -> None:
 
 
 if __name__ == "__main__":
-    from brule.entry import main
+    from brule.terminal import main
 
     main(download)

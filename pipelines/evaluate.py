@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from brule import config, entry
+from brule import config
+from brule import terminal as entry
 
 
 def main() -> None:
-    from brule import evaluation, wording  # here, since they import torch, and Ctrl-C may come meanwhile
+    from brule.stages import evaluate as evaluation
+    from brule.stages import wording
 
     report = evaluation.evaluate(config.read(Path("params.yaml")))
     print(wording.verdict(report["test"]))  # the whole table: python pipelines/report.py

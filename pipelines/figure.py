@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from brule import entry, paper
-from brule.paper.request import Request
+from brule import terminal as entry
+from brule.stages import paper
+from brule.stages.paper.request import Request
 
 EPILOG = f"""\
 figures:
@@ -35,7 +36,7 @@ def main() -> None:
         print(paper.overview())
         return
     if args.runs and not paper.FIGURES[args.name].runs:
-        parser.error(f"{args.name} is drawn from models/ and data/faces, not from --runs; see --detector and --gan")
+        parser.error(f"{args.name} is drawn from models/ and data/crops, not from --runs; see --detector and --gan")
     if args.out and args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: the picture is a PNG; give a name that ends in .png")
     out = args.out or Path("results/paper") / f"{args.name}.png"

@@ -1,12 +1,12 @@
-"""prepare: data/raw → data/faces, crops and landmarks as arrays, split into train, validation and test."""
+"""prepare: data/raw → data/crops, crops and landmarks as arrays, split into train, validation and test."""
 
 from pathlib import Path
 
 from brule import config
-from brule.data.faces import FACES
-from brule.data.preparing import prepare
-from brule.entry import main
+from brule.data.prepare import prepare
+from brule.data.prepared import CROPS
 from brule.errors import BruleError
+from brule.terminal import main
 
 RAW = Path("data/raw")
 
@@ -14,7 +14,7 @@ RAW = Path("data/raw")
 def run() -> None:
     parameters = config.read("params.yaml")
     try:
-        counts = prepare(RAW, FACES, parameters.prepare, parameters.seed, parameters.data.normaliser)
+        counts = prepare(RAW, CROPS, parameters.prepare, parameters.seed, parameters.data.normaliser)
     except BruleError as error:
         if not str(error).startswith(f"{RAW}/") or "dvc repro" in str(error):
             raise
@@ -22,7 +22,7 @@ def run() -> None:
             f"{error}. {RAW} is DVC's copy: do that to the original, in data.location or data.shapes, then run "
             "`dvc repro -f download && dvc repro`"
         ) from None
-    print(f"{FACES}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
+    print(f"{CROPS}:", ", ".join(f"{name} {count}" for name, count in counts.items()))
 
 
 if __name__ == "__main__":

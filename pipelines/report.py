@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from brule import entry, evaluation
+from brule import terminal as entry
 from brule.errors import BruleError
+from brule.stages import evaluate as evaluation
 
 METRICS = Path("results/metrics.json")
 

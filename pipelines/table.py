@@ -5,7 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from brule import entry, table
+from brule import terminal as entry
+from brule.stages import table
 
 EPILOG = """\
 example:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from brule import config, entry
+from brule import config
+from brule import terminal as entry
 
 
 def main() -> None:
-    from brule import trainer  # here, since it imports torch, and Ctrl-C may come meanwhile
+    from brule.stages import train as trainer
 
     trainer.train(config.read(Path("params.yaml")))
 

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from brule import config, entry
-from brule.study.tune import Place, tune
+from brule import config
+from brule import terminal as entry
+from brule.stages.study.tune import Place, tune
 
 EPILOG = """\
 It starts from models/, as `dvc repro` or an experiment left them. A trial trains for tuning.iterations iterations and

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python scripts/crops.py --model models/detector.safetensors
 
-Reads data/raw, the photos and their landmarks, and data/faces, which says what of them is the test split. Each way is
+Reads data/raw, the photos and their landmarks, and data/crops, which says what of them is the test split. Each way is
 measured with one look and with further ones, as `brule predict --refine` takes it. Prints a table in Markdown.
 """
 
@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from brule.data import faces
+from brule.data import prepared
 from brule.data.crop import Points
 from brule.data.landmarks import read_pts
-from brule.detector import Detector
-from brule.entry import main
+from brule.data.photos import picture
+from brule.detector.model import Detector
+from brule.detector.prediction import Box
 from brule.errors import BruleError
 from brule.maths import metrics
-from brule.photos import picture
-from brule.prediction import Box
+from brule.terminal import main
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,8 +45,8 @@ class Known(NamedTuple):
 
 def photos() -> list[Known]:
     """The labelled photos of the test split. Raises BruleError where there is none."""
-    index, rng = faces.load(faces.FACES, "test", labels=False).index, np.random.default_rng(0)
-    records = faces.read_manifest(RAW / "manifest.json", "run the download stage again")["records"]
+    index, rng = prepared.load(prepared.CROPS, "test", labels=False).index, np.random.default_rng(0)
+    records = prepared.read_manifest(RAW / "manifest.json", "run the download stage again")["records"]
     landmarks = {record["image"]: record["points"] for record in records if record["points"]}
     found = []
     for name in index.loc[index["labelled"], "name"]:
@@ -57,7 +57,7 @@ def photos() -> list[Known]:
         found.append(Known(path, truth, float(np.ptp(truth[:, 0])) / min(size), direction))
     if not found:
         raise BruleError(
-            f"{faces.FACES}/test: no image has landmarks, so nothing can be measured; prepare some that do"
+            f"{prepared.CROPS}/test: no image has landmarks, so nothing can be measured; prepare some that do"
         )
     return found
 
@@ -87,9 +87,9 @@ def errors(detector: Detector, known: Sequence[Known], way: Callable[[Known], Bo
     return metrics.nme(np.stack([answer.points for answer in answers]), truth, scale)
 
 
-def prepared(detector: Detector) -> Floats:
+def as_prepared(detector: Detector) -> Floats:
     """NME of each prepared crop: what the `evaluate` stage measures."""
-    split = faces.load(faces.FACES, "test", labels=True)
+    split = prepared.load(prepared.CROPS, "test", labels=True)
     truth = np.asarray(split.landmarks)[split.index["labelled"]]
     scale = metrics.normaliser(truth, detector.scheme.normaliser)
     return metrics.nme(detector.points(split.images[split.index["labelled"]]), truth, scale)
@@ -110,7 +110,7 @@ def run() -> None:
         f"photo's largest square wide (the median); of the square that training saw, {detector.framing.fill:.0%}.\n"
     )
     print(f"| {' | '.join(HEAD)} |\n|---{'|---:' * (len(HEAD) - 1)}|")
-    print(row("as `prepare` cuts it, which `evaluate` measures", prepared(detector)), flush=True)
+    print(row("as `prepare` cuts it, which `evaluate` measures", as_prepared(detector)), flush=True)
     for name, way in WAYS.items():
         print(row(name, *(errors(detector, known, way, refine) for refine in (False, True))), flush=True)
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from brule import files
 from brule.config import Data
-from brule.data.records import Record
+from brule.data.layouts import Record
 from brule.data.sources import fetch
 from brule.data.splits import photo_groups
-from brule.entry import main
+from brule.terminal import main
 
 FOLDER = Path(__file__).parents[1] / "experiments" / "labels"
 SEEDS = {"a": 0, "b": 1, "c": 2}
@@ -56,7 +56,7 @@ def run() -> None:
             head = (
                 f"# {count} labelled faces of 300-W, draw {letter} (seed {seed}): one face a photo, out of {faces} "
                 f"training faces in {len(groups)} photos\n"
-                "# Names as in data/faces/train/index.csv, without suffix. Drawn by scripts/draw_labels.py; fixed.\n"
+                "# Names as in data/crops/train/index.csv, without suffix. Drawn by scripts/draw_labels.py; fixed.\n"
             )
             files.write_text(FOLDER / f"300w-{count}-{letter}.txt", head + "\n".join(sorted(names[:count])) + "\n")
 

@@ -17,14 +17,14 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from brule import files, loopback
-from brule.demo import samples
-from brule.demo.answering import Guide
-from brule.demo.painting import Painter
-from brule.demo.server import application
-from brule.detector import Detector
-from brule.entry import main
+from brule import files
+from brule.app import loopback, samples
+from brule.app.answering import Guide
+from brule.app.page_server import application
+from brule.app.painting import Painter
+from brule.detector.model import Detector
 from brule.errors import BruleError
+from brule.terminal import main
 
 SIZE = (1200, 1500)  # all in view: Chromium draws what is not in fewer colours
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-sync")

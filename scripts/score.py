@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from brule.data import faces
-from brule.detector import Detector
-from brule.entry import main
-from brule.scoring import measure
+from brule.data import prepared
+from brule.detector.model import Detector
+from brule.stages.scores import measure
+from brule.terminal import main
 
 
 def run() -> None:
     if len(sys.argv) < 2:
         sys.exit("usage: PYTHONPATH=src python scripts/score.py DETECTOR.safetensors …")
-    X_b = faces.load_barycenter().astype(np.float64)
-    splits = {name: faces.load(faces.FACES, name, labels=True) for name in ("validation", "test")}
+    X_b = prepared.load_barycenter().astype(np.float64)
+    splits = {name: prepared.load(prepared.CROPS, name, labels=True) for name in ("validation", "test")}
     for path in map(Path, sys.argv[1:]):
         detector = Detector.load(path)
         for name, split in splits.items():

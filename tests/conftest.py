@@ -15,7 +15,7 @@ from brule.data.schemes import Scheme
 SHAPE = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.5], [0.35, 0.7], [0.65, 0.7]], np.float32)
 
 
-def write_faces(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
+def write_crops(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
     """A prepared data set whose landmarks are the centres of five discs."""
     rng = np.random.default_rng(seed)
     scheme = Scheme.plain([f"point {i}" for i in range(5)])
@@ -46,7 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with prepared faces, as the `train` stage finds it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    write_faces(tmp_path / "data" / "faces", {"train": 24, "validation": 8, "test": 8})
+    write_crops(tmp_path / "data" / "crops", {"train": 24, "validation": 8, "test": 8})
     return tmp_path
 
 

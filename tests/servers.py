@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from brule import detector
 from brule.data.schemes import Scheme
+from brule.detector import model as detector
 from brule.networks.hourglass import LandmarkEncoder
 
 SOURCE = Path(detector.__file__).parents[1]

@@ -225,13 +225,13 @@ def test_no_import_goes_round_in_a_circle() -> None:
 
 
 def test_inference_loads_no_gan_no_method_no_tracking() -> None:
-    loaded = {str(path.relative_to(SOURCE / "brule")) for path in closure(MODULES["brule.detector"])}
+    loaded = {str(path.relative_to(SOURCE / "brule")) for path in closure(MODULES["brule.detector.model"])}
     wrong = re.compile(r"method/|config|tracking|figures|networks/(generator|discriminator|style)")
     assert not [path for path in loaded if wrong.match(path)]
 
 
 def test_a_registered_model_names_what_its_code_imports() -> None:
-    model = MODULES["brule.serving.pyfunc"]
+    model = MODULES["brule.detector.model.pyfunc"]
     libraries = {name for path in {model, *closure(model)} for name in imports(path) if not name.startswith("brule")}
     needed = {{"PIL": "pillow"}.get(name, name) for name in libraries - sys.stdlib_module_names}
     assert needed == set(REQUIREMENTS)

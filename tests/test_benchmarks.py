@@ -10,7 +10,7 @@ from torch import Tensor
 
 from brule import config
 from brule.errors import BruleError
-from brule.maths.families import Family
+from brule.maths.warps import Family
 from brule.networks.layers import EqualConv, ModulatedConv, ToRGB
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

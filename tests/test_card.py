@@ -7,10 +7,11 @@ import pytest
 from ruamel.yaml import YAML
 from torch import nn
 
-from brule import card, generation
 from brule.data.schemes import Scheme
-from brule.detector import Detector
-from brule.scoring import UNMEASURED
+from brule.detector.model import Detector
+from brule.stages import card
+from brule.stages import scores as generation
+from brule.stages.scores import UNMEASURED
 
 SCORES = {
     "nme": 7.123, "w1": 5.0, "floor_nme": 17.5, "oracle_similarity_nme": 8.25, "oracle_affine_nme": 7.75,
@@ -131,7 +132,7 @@ def test_the_images_of_the_gan_have_their_scores_where_there_is_one() -> None:
     assert "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 |" in text and "202 shapes of validation images" in text
     blind = card.write(detector(), report(SCORES, validation=UNMEASURED), MANIFEST, TRAINED)
     assert "202 of the unpaired shapes" in blind
-    without = card.write(detector(), report(SCORES, samples=generation.UNMEASURED), MANIFEST, TRAINED)
+    without = card.write(detector(), report(SCORES, samples=generation.UNMEASURED_SAMPLES), MANIFEST, TRAINED)
     assert "GAN" not in without and "G(shape" not in without
 
 

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 import brule
-from brule import cli, detector
+from brule import cli
 from brule.data.landmarks import read_pts
 from brule.data.schemes import Scheme
+from brule.detector import model as detector
 from brule.networks.hourglass import LandmarkEncoder
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -160,7 +161,7 @@ def test_a_bad_photo_is_told_and_the_others_are_answered(run: Run) -> None:
 )
 def test_a_place_that_takes_no_table_is_told_before_the_work(run: Run, out: str, words: str, monkeypatch) -> None:
     Path("taken/landmarks.csv").mkdir(parents=True)
-    monkeypatch.setattr("brule.loading.load", lambda _: pytest.fail("the detector was loaded"))
+    monkeypatch.setattr("brule.detector.model.load", lambda _: pytest.fail("the detector was loaded"))
     code, _, error = run("predict", "photos/b.png", "--out", out)
     assert code == 1 and error.startswith(words) and error.count("\n") == 1
 
@@ -228,7 +229,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
 
 def test_what_is_not_needed_is_not_imported() -> None:
     """Neither by `import brule` and the command's --help, nor by predictions without overlays."""
-    told = "print({'torch', 'matplotlib', 'mlflow', 'dvc', 'brule.gan', 'brule.config'} & set(sys.modules))"
+    told = "print({'torch', 'matplotlib', 'mlflow', 'dvc', 'brule.detector.gan', 'brule.config'} & set(sys.modules))"
     use = "brule.load('models/detector.safetensors').predict('photos/a.jpg')"
     command = (
         "sys.argv = ['brule', 'predict', 'photos', '--out', 'found']\ntry: brule.cli.main()\nexcept SystemExit: pass"

@@ -16,9 +16,9 @@ from torch import nn
 from brule.data.crop import DVE, around, cut_file, to_units
 from brule.data.landmarks import format_pts
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector.model import Detector
+from brule.detector.prediction import Prediction
 from brule.errors import BruleError
-from brule.prediction import Prediction
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import crops
@@ -46,9 +46,9 @@ class Boxed(Detector):
 
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two photos of 200 × 150 pixels in data/raw and data/faces, and a third without landmarks."""
+    """Two photos of 200 × 150 pixels in data/raw and data/crops, and a third without landmarks."""
     monkeypatch.chdir(tmp_path)
-    raw, test = Path("data/raw"), Path("data/faces/test")
+    raw, test = Path("data/raw"), Path("data/crops/test")
     (raw / "set").mkdir(parents=True)
     test.mkdir(parents=True)
     truth = UNIT * SIZE + CORNER
@@ -99,7 +99,7 @@ def test_each_way_costs_what_it_must(boxed: Detector, monkeypatch: pytest.Monkey
 
 
 def test_without_landmarks_there_is_nothing_to_measure() -> None:
-    index = Path("data/faces/test/index.csv")
+    index = Path("data/crops/test/index.csv")
     index.write_text(index.read_text().replace(",1,1", ",0,1"))
     with pytest.raises(BruleError, match="no image has landmarks"):
         crops.photos()

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import brule
-from brule import detector
 from brule.data.crop import DVE, Framing
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector import model as detector
+from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.networks.hourglass import LandmarkEncoder
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from brule.entry import main
 from brule.errors import BruleError
+from brule.terminal import main
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 

@@ -14,13 +14,18 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from brule import detector, evaluation, gan, generation, scoring, tracking
+from brule import tracking
 from brule.config import Config, parse
 from brule.data.schemes import Scheme
+from brule.detector import gan
+from brule.detector import model as detector
 from brule.errors import BruleError
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle
+from brule.stages import evaluate as evaluation
+from brule.stages import scores as generation
+from brule.stages import scores as scoring
 from brule.tracking import registry
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth", "chin"), None, (0, 1), ((0, 1), (2, 3), (3, 4)))
@@ -75,13 +80,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for split, count in {"test": 10, "validation": 6}.items():
-        folder = tmp_path / "data/faces" / split
+        folder = tmp_path / "data/crops" / split
         folder.mkdir(parents=True)
         np.save(folder / "images.npy", rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
         np.save(folder / "landmarks.npy", (SHAPE + rng.normal(0, 0.03, (count, 5, 2))).astype(np.float32))
         index = pd.DataFrame({"name": [f"{k}.png" for k in range(count)], "source": "x", "group": "g", "labelled": 1})
         index.assign(framed=1).to_csv(folder / "index.csv", index=False)
-    np.save(tmp_path / "data/faces/shapes.npy", (SHAPE + rng.normal(0, 0.03, (12, 5, 2))).astype(np.float32))
+    np.save(tmp_path / "data/crops/shapes.npy", (SHAPE + rng.normal(0, 0.03, (12, 5, 2))).astype(np.float32))
     manifest = {
         "scheme": SCHEME.to_json(),
         "image_size": 64,
@@ -89,7 +94,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "licence": None,
         "counts": {"test": 10},
     }
-    (tmp_path / "data/faces/manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "data/crops/manifest.json").write_text(json.dumps(manifest))
     np.save(tmp_path / "data/barycenter.npy", SHAPE)
     torch.manual_seed(0)
     sizes = {"stacks": 1, "width": 16, "depth": 1}
@@ -173,7 +178,7 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
 def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
     one, two = evaluation.evaluate(config), evaluation.evaluate(config)
     assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
-    path = project / "data/faces/validation/landmarks.npy"
+    path = project / "data/crops/validation/landmarks.npy"
     np.save(path, np.load(path) + np.float32(0.001))
     evaluation.evaluate(config)
     first, again, moved = (told[2] for told in run.registered)
@@ -185,7 +190,7 @@ def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config,
     (project / "results/figures").mkdir()
     (project / "results/figures/samples.png").write_bytes(b"what an earlier run drew")
     report = evaluation.evaluate(config)
-    assert report["samples"] == generation.UNMEASURED and not (project / "results/figures/samples.png").exists()
+    assert report["samples"] == generation.UNMEASURED_SAMPLES and not (project / "results/figures/samples.png").exists()
     assert "samples/nme" not in run.seen and "GAN" not in shown(report)
 
 
@@ -197,7 +202,7 @@ def test_a_gan_of_other_landmarks_is_refused(project: Path, config: Config, run:
 
 def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder) -> None:
     for split in ("test", "validation"):
-        path = project / f"data/faces/{split}/landmarks.npy"
+        path = project / f"data/crops/{split}/landmarks.npy"
         np.save(path, np.full_like(np.load(path), np.nan))
     report = evaluation.evaluate(config)
     saved = json.loads((project / "results/metrics.json").read_text())
@@ -214,7 +219,7 @@ def test_a_folder_without_landmarks(project: Path, config: Config, run: Recorder
 
 def test_a_project_without_held_out_images(project: Path, config: Config, run: Recorder) -> None:
     for split in ("test", "validation"):
-        folder = project / "data/faces" / split
+        folder = project / "data/crops" / split
         for name in ("images", "landmarks"):
             np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[:0])
         pd.read_csv(folder / "index.csv").head(0).to_csv(folder / "index.csv", index=False)
@@ -250,7 +255,7 @@ def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config
         ("results/train.json", b"{", r"results/train\.json: is damaged"),
         ("data/barycenter.npy", None, r"data/barycenter\.npy: is missing"),
         ("data/barycenter.npy", b"junk", r"data/barycenter\.npy: is damaged"),
-        ("data/faces/test/images.npy", b"junk", r"images\.npy: is damaged"),
+        ("data/crops/test/images.npy", b"junk", r"images\.npy: is damaged"),
         ("results/history.csv", None, r"results/history\.csv: is missing"),
         ("results/history.csv", b"", r"results/history\.csv: is damaged"),
         ("results/history.csv", b"a,b\n1,2\n", r"results/history\.csv: is damaged"),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from brule import experiments
 from brule.errors import BruleError
+from brule.stages import experiments
 
 ROOT = Path(__file__).parents[1]
 WORDS = [

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from brule import export, prediction
 from brule.data.crop import Framing
 from brule.data.schemes import IBUG68, Scheme
-from brule.detector import Detector
+from brule.detector import onnx as export
+from brule.detector import prediction
+from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import heatmaps
 from brule.networks.hourglass import LandmarkEncoder

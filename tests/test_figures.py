@@ -11,7 +11,8 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme
-from brule.figures import photo, style
+from brule.figures import grids as photo
+from brule.figures import theme as style
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])

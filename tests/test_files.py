@@ -96,7 +96,7 @@ def test_other_errors_of_the_system_pass(tmp_path: Path):
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path):
-    target = tmp_path / "faces"
+    target = tmp_path / "crops"
     with files.folder(target) as folder:
         (folder / "one").write_text("1")
     with files.folder(target) as folder:
@@ -106,7 +106,7 @@ def test_a_folder_is_replaced_whole(tmp_path: Path):
 
 
 def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path):
-    target = tmp_path / "faces"
+    target = tmp_path / "crops"
     with files.folder(target) as folder:
         (folder / "one").write_text("1")
     with pytest.raises(RuntimeError), files.folder(target) as folder:
@@ -119,9 +119,9 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path):
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
     (tmp_path / ".faces.tmp").mkdir()
     (tmp_path / ".faces.tmp" / "stale").write_text("")
-    with files.folder(tmp_path / "faces") as folder:
+    with files.folder(tmp_path / "crops") as folder:
         assert list(folder.iterdir()) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+    assert [path.name for path in tmp_path.iterdir()] == ["crops"]
 
 
 def test_the_root_is_the_real_repository_where_dvc_runs_in_a_copy(tmp_path: Path, monkeypatch):

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from brule import gan, weights
-from brule.detector import KIND as DETECTOR
+from brule.detector import gan, weights
+from brule.detector.gan import Gan
+from brule.detector.model import KIND as DETECTOR
 from brule.errors import BruleError
-from brule.gan import Gan
 from brule.maths import heatmaps
 from brule.networks.generator import Generator
 from brule.networks.style import NoiseToStyle, StyleEncoder

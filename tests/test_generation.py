@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brule import generation
 from brule.data.schemes import Scheme
-from brule.detector import Detector
-from brule.gan import Gan
+from brule.detector.gan import Gan
+from brule.detector.model import Detector
 from brule.networks.style import NoiseToStyle
+from brule.stages import scores as generation
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth"), None, (0, 1), ())
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.5, 0.75]])
@@ -85,9 +85,9 @@ def real() -> np.ndarray:
 
 
 def test_who_draws_what_is_asked_for_has_no_error(shapes: np.ndarray, real: np.ndarray) -> None:
-    scores = generation.measure(model(Dots()), DETECTOR, shapes, real, batch=7)
+    scores = generation.measure_samples(model(Dots()), DETECTOR, shapes, real, batch=7)
     assert scores["nme"] < 0.8 < 8 < scores["nme_floor"] and scores["drift"] < 1e-3 and scores["shapes"] == 30
-    assert generation.measure(model(Dots()), DETECTOR, shapes, real) == pytest.approx(scores), "noise is fixed"
+    assert generation.measure_samples(model(Dots()), DETECTOR, shapes, real) == pytest.approx(scores), "noise is fixed"
     tint = torch.tanh(model(Dots()).styles(60)[:, :2])
     expected = float((tint[:30] - tint[30:]).abs().mean()) * (2 / 3) / 2
     assert scores["diversity"] == pytest.approx(expected, rel=0.02) and expected > 0.05
@@ -95,24 +95,24 @@ def test_who_draws_what_is_asked_for_has_no_error(shapes: np.ndarray, real: np.n
 
 def test_a_shift_is_an_error_and_a_style_that_moves_things_is_drift(shapes: np.ndarray, real: np.ndarray) -> None:
     eyes = np.linalg.norm(shapes[:, 0] - shapes[:, 1], axis=-1)
-    shifted = generation.measure(model(Shifted()), DETECTOR, shapes, real)
+    shifted = generation.measure_samples(model(Shifted()), DETECTOR, shapes, real)
     assert shifted["nme"] == pytest.approx(100 * np.mean(4 / 64 / eyes), rel=0.05) and shifted["drift"] < 1e-3
-    wandering = generation.measure(model(Wandering()), DETECTOR, shapes, real)
+    wandering = generation.measure_samples(model(Wandering()), DETECTOR, shapes, real)
     assert wandering["drift"] > 2 and wandering["nme"] == pytest.approx(shifted["nme"] / 2, rel=0.1)
 
 
 def test_who_always_draws_the_same_has_the_floor_and_no_diversity(shapes: np.ndarray, real: np.ndarray) -> None:
-    scores = generation.measure(model(Constant()), DETECTOR, shapes, real)
+    scores = generation.measure_samples(model(Constant()), DETECTOR, shapes, real)
     assert scores["nme"] == pytest.approx(scores["nme_floor"]) and scores["nme"] > 10
     assert scores["diversity"] == 0 == scores["drift"]
 
 
 def test_what_cannot_be_measured_is_null(shapes: np.ndarray, real: np.ndarray) -> None:
     untrained = replace(model(Dots()), iterations=0)
-    assert generation.measure(untrained, DETECTOR, shapes, real) == generation.UNMEASURED
-    assert generation.measure(model(Dots()), DETECTOR, shapes[:1], real) == generation.UNMEASURED
+    assert generation.measure_samples(untrained, DETECTOR, shapes, real) == generation.UNMEASURED_SAMPLES
+    assert generation.measure_samples(model(Dots()), DETECTOR, shapes[:1], real) == generation.UNMEASURED_SAMPLES
     for images in (real[:0], real[:1], real[[0, 0]]):
-        scores = generation.measure(model(Dots()), DETECTOR, shapes, images)
+        scores = generation.measure_samples(model(Dots()), DETECTOR, shapes, images)
         assert scores["diversity"] is None and scores["nme"] < 1
 
 

@@ -13,20 +13,24 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from brule import detector, figures, gan, paper
+from brule import figures
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector import gan
+from brule.detector import model as detector
+from brule.detector.gan import Gan
+from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.figures.grids import Canvas, cells, enlarge
-from brule.figures.style import WARNING
-from brule.figures.transport import glow, ring
-from brule.gan import Gan
+from brule.figures.shapes import glow, ring
+from brule.figures.theme import WARNING
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle
-from brule.paper import course, pictures
-from brule.paper.request import Request
-from brule.scoring import measure
+from brule.stages import paper
+from brule.stages.paper import courses as course
+from brule.stages.paper import pictures
+from brule.stages.paper.request import Request
+from brule.stages.scores import measure
 
 ROOT = Path(__file__).parents[1]
 SCHEME = Scheme.plain([f"point {k}" for k in range(5)])
@@ -107,7 +111,7 @@ def test_fig5_is_in_one_style(trained: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_landmarks_the_images_are_shown_without_errors(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path("data/faces/test/landmarks.npy")
+    path = Path("data/crops/test/landmarks.npy")
     np.save(path, np.full_like(np.load(path), np.nan))
     calls = recorded(monkeypatch, pictures, "restyled")
     paper.draw("fig4", Request(OUT))
@@ -139,9 +143,9 @@ def test_fig7_has_the_barycenter_in_the_middle_of_eight_other_faces(
     assert peak == tuple((np.load("data/barycenter.npy")[0, ::-1] * 16).astype(int)), "the first landmark's pixel"
     assert np.allclose(maps.sum((-2, -1)), 1, atol=1e-4)
     for name in ("images.npy", "landmarks.npy"):
-        path = Path("data/faces/test") / name
+        path = Path("data/crops/test") / name
         np.save(path, np.load(path)[:7])
-    index = Path("data/faces/test/index.csv")
+    index = Path("data/crops/test/index.csv")
     pd.read_csv(index).head(7).to_csv(index, index=False)
     with pytest.raises(BruleError, match=r"has 7 images, but Fig\. 7 shows 8"):
         paper.draw("fig7", Request(OUT))

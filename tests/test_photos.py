@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from brule.data.photos import picture
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector.model import Detector
+from brule.detector.prediction import Prediction
 from brule.errors import BruleError
-from brule.photos import picture
-from brule.prediction import Prediction
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mangled import FILES, HEIGHT, WIDTH, scene

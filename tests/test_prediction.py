@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from brule.config import Prepare
 from brule.data.crop import DVE, Framing, around, centred, cut, to_pixels, to_units
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector.model import Detector
+from brule.detector.prediction import confidence
 from brule.errors import BruleError
 from brule.maths import heatmaps
 from brule.networks.hourglass import LandmarkEncoder
-from brule.prediction import confidence
 
 SCHEME = Scheme.plain(["red", "green", "blue"])
 SIZE = 64

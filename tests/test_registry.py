@@ -15,10 +15,10 @@ import pytest
 import brule
 from brule import tracking
 from brule.config import Config, parse
-from brule.detector import Detector
+from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.tracking import registry
-from brule.tracking.champion import Measured, objection
+from brule.tracking.registry import Measured, objection
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mangled import FILES, scene
@@ -64,9 +64,9 @@ def champion(root: Path) -> str | None:
         (replace(GOOD, nme=20.0), replace(GOOD, nme=30.0), "does not beat the floor"),
         (replace(GOOD, nme=None, floor=None), None, "no landmarks"),
         (replace(GOOD, alarms=("spread is 0.1",)), None, "collapse alarms stand"),
-        (replace(GOOD, faces="others"), replace(GOOD, nme=9.0), "other validation faces"),
-        (GOOD, Measured.read({}), "other validation faces"),
-        (GOOD, Measured.read({"validation.nme": "much"}), "other validation faces"),
+        (replace(GOOD, faces="others"), replace(GOOD, nme=9.0), "other validation images"),
+        (GOOD, Measured.read({}), "other validation images"),
+        (GOOD, Measured.read({"validation.nme": "much"}), "other validation images"),
     ],
 )
 def test_the_champion_is_beaten_on_its_own_faces_or_stays(own: Measured, other: Measured | None, why: str) -> None:
@@ -95,7 +95,7 @@ def test_versions_pile_up_only_with_new_weights_and_the_best_one_is_champion(
     told, now = register(1, GOOD)
     assert now == "2" and told == "brule: registered as version 2 of the model brule: it is the champion now\n"
     told, now = register(2, replace(GOOD, nme=3.0, faces="others"))
-    assert now == "2" and "champion stays version 2, since it was measured on other validation faces" in told
+    assert now == "2" and "champion stays version 2, since it was measured on other validation images" in told
     told, now = register(1, replace(GOOD, nme=4.5))
     assert now == "2" and "these weights are already version 2 of the model brule: it is the champion already" in told
     told, now = register(0, replace(GOOD, nme=4.6))

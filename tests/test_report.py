@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from brule import config, generation
+from brule import config
 from brule.data.schemes import IBUG68, Scheme
-from brule.detector import Detector
+from brule.detector.model import Detector
 from brule.maths import metrics
-from brule.report import Findings, gather, page
-from brule.report.pictures import LARGE, PLACES
-from brule.scoring import UNMEASURED
+from brule.stages import scores as generation
+from brule.stages.report import Findings, gather, page
+from brule.stages.report.pictures import LARGE, PLACES
+from brule.stages.scores import UNMEASURED
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = "the run collapsed: spread fired at iteration 60 and stands at the end; look at loss.c5"
@@ -131,7 +132,7 @@ def tuned() -> Findings:
 
 def without_a_gan() -> Findings:
     pictures = {name: data for name, data in run().pictures.items() if name != "samples"}
-    return run(report={"samples": generation.UNMEASURED}, pictures=pictures)
+    return run(report={"samples": generation.UNMEASURED_SAMPLES}, pictures=pictures)
 
 
 def hostile() -> Findings:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from brule import scoring
-from brule.data.faces import Faces
+from brule.data.prepared import Crops
 from brule.data.schemes import IBUG68, Scheme
-from brule.detector import Detector
+from brule.detector.model import Detector
+from brule.stages import scores as scoring
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth"), (1, 0, 2, 3), (0, 1), ())
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.5], [0.5, 0.7]])
@@ -43,9 +43,9 @@ def known(answers: np.ndarray) -> Known:
     return Known(nn.Identity(), SHAPE.astype(np.float32), SCHEME, 64, 32, {}, answers=answers)
 
 
-def faces(truth: np.ndarray | None, count: int) -> Faces:
+def faces(truth: np.ndarray | None, count: int) -> Crops:
     landmarks = None if truth is None else truth.astype(np.float32)
-    return Faces(np.zeros((count, 64, 64, 3), np.uint8), landmarks, pd.DataFrame(index=range(count)))
+    return Crops(np.zeros((count, 64, 64, 3), np.uint8), landmarks, pd.DataFrame(index=range(count)))
 
 
 @pytest.fixture

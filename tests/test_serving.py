@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from brule import cli
-from brule.detector import Detector
+from brule.detector.model import Detector
+from brule.detector.prediction import Prediction
 from brule.errors import BruleError
-from brule.prediction import Prediction
 
 sys.path.insert(0, str(Path(__file__).parent))
 from mangled import FILES, scene

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from brule.smoothing import OneEuro
+from brule.detector.video import OneEuro
 
 SHAPE = np.array([[0.0, 0.0], [100.0, 0.0], [50.0, 80.0]])
 RATE = 25.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from brule.stopping import Stop
+from brule.terminal import Stop
 
 
 @pytest.fixture(autouse=True)

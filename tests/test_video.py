@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from brule import cli, video
+from brule import cli
 from brule.data.schemes import Scheme
-from brule.detector import Detector
+from brule.detector import video
+from brule.detector.model import Detector
+from brule.detector.prediction import Prediction
+from brule.detector.video import Frame, follow, frames, written
 from brule.errors import BruleError
-from brule.figures.frame import marked
-from brule.following import follow
-from brule.prediction import Prediction
-from brule.video import Frame, frames, written
+from brule.figures.grids import marked
 
 av: Any = pytest.importorskip("av", reason="PyAV is not installed; pip install -e '.[dev]'")
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from brule import weights
+from brule.detector import weights
 from brule.errors import BruleError
 
 KIND = weights.Kind("kite", "brule-kite", 3, "models/kite.safetensors")

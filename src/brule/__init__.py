@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from brule.detector import Detector
+    from brule.detector.model import Detector
 
 __all__ = ["load"]
 
@@ -17,5 +17,5 @@ def load(source: Path | str, device: str = "cpu") -> Detector:
 
     Raises BruleError naming the source where it is none. torch is imported here, not by `import brule`.
     """
-    found: Detector = import_module("brule.loading").load(source, device)
+    found: Detector = import_module("brule.detector.model").load(source, device)
     return found

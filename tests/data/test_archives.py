@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule.data import archives
-from brule.data.archives import DamagedError, extract, is_archive, unpacked
+from brule.data import download as archives
+from brule.data.download import DamagedError, extract, is_archive, unpacked
 from brule.errors import BruleError
 
 

@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 
 from brule.config import Data, Extra, Prepare
-from brule.data import faces
-from brule.data.choosing import choose
-from brule.data.framing import Face
+from brule.data import prepared
 from brule.data.landmarks import read_pts
-from brule.data.preparing import prepare
-from brule.data.records import Record
+from brule.data.layouts import Record
+from brule.data.prepare import Crop, choose, prepare
 from brule.data.sources import fetch
 from brule.errors import BruleError
 
@@ -26,13 +24,13 @@ def raw(tmp_path: Path, people: Path) -> Path:
     return tmp_path / "raw"
 
 
-def prepared(raw: Path, seed: int = 0, **options) -> Path:
-    prepare(raw, raw.parent / "faces", Prepare(**options), seed)
-    return raw.parent / "faces"
+def made(raw: Path, seed: int = 0, **options) -> Path:
+    prepare(raw, raw.parent / "crops", Prepare(**options), seed)
+    return raw.parent / "crops"
 
 
 def names_of(folder: Path, split: str) -> list[str]:
-    return list(faces.load(folder, split, labels=False).index.name)
+    return list(prepared.load(folder, split, labels=False).index.name)
 
 
 def the_list(folder: Path, *numbers: int) -> str:
@@ -42,15 +40,15 @@ def the_list(folder: Path, *numbers: int) -> str:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_only_the_listed_training_images_keep_their_landmarks(raw: Path, seed):
-    free = prepared(raw, seed)
+    free = made(raw, seed)
     held = {split: set(names_of(free, split)) for split in ("validation", "test")}
-    shapes = len(faces.load_shapes(free))
+    shapes = len(prepared.load_shapes(free))
     # One listed image that the draw without a list holds out, and two others.
     taken = int(min(held["validation"]).removeprefix("folder/face_").removesuffix(".png"))
     listed = sorted({taken, (taken + 1) % 20, (taken + 2) % 20})
-    folder = prepared(raw, seed, labelled=the_list(raw.parent, *listed))
+    folder = made(raw, seed, labelled=the_list(raw.parent, *listed))
 
-    part = faces.load(folder, "train", labels=True)
+    part = prepared.load(folder, "train", labels=True)
     assert part.landmarks is not None
     assert sorted(part.index.name[part.index.labelled]) == sorted(f"folder/face_{number}.png" for number in listed)
     for image, points, name, labelled in zip(
@@ -63,39 +61,39 @@ def test_only_the_listed_training_images_keep_their_landmarks(raw: Path, seed):
             truth = read_pts(raw / name.replace(".png", ".pts"))
             np.testing.assert_allclose(image[y, x, :2] / 2.0, truth, atol=1.5)
     for split, before in held.items():
-        own = faces.load(folder, split, labels=True)
+        own = prepared.load(folder, split, labels=True)
         assert own.landmarks is not None
         assert np.isfinite(own.landmarks).all()
         assert not set(own.index.name) & {f"folder/face_{number}.png" for number in listed}
         assert {name for name in before if name not in set(part.index.name)} <= set(own.index.name)
         assert len(own) == len(before)
-    assert len(faces.load_shapes(folder)) == shapes == len(part)
-    manifest = faces.load_manifest(folder)
+    assert len(prepared.load_shapes(folder)) == shapes == len(part)
+    manifest = prepared.load_manifest(folder)
     assert (manifest["counts"]["labelled"], manifest["labelled"]) == (3, str(raw.parent / "list.txt"))
 
 
 def test_the_images_are_cut_as_without_a_list(raw: Path):
     """An unlisted face's crop is still the one its landmarks frame: the protocol is the same for every number."""
     options = {"validation": 0, "test": 0}
-    free = (prepared(raw, **options) / "train/images.npy").read_bytes()
-    folder = prepared(raw, labelled=the_list(raw.parent, 3), **options)
+    free = (made(raw, **options) / "train/images.npy").read_bytes()
+    folder = made(raw, labelled=the_list(raw.parent, 3), **options)
     assert (folder / "train/images.npy").read_bytes() == free
 
 
 def test_a_limit_keeps_the_listed_images(raw: Path):
     listed = (3, 7, 11)
-    folder = prepared(raw, labelled=the_list(raw.parent, *listed), limit=4)
-    part = faces.load(folder, "train", labels=True)
-    assert (len(part), part.index.labelled.sum(), len(faces.load_shapes(folder))) == (4, 3, 4)
+    folder = made(raw, labelled=the_list(raw.parent, *listed), limit=4)
+    part = prepared.load(folder, "train", labels=True)
+    assert (len(part), part.index.labelled.sum(), len(prepared.load_shapes(folder))) == (4, 3, 4)
     with pytest.raises(BruleError, match=r"prepare\.limit: 2 is less than the 3 images of .*list\.txt; raise it"):
-        prepared(raw, labelled=the_list(raw.parent, *listed), limit=2)
+        made(raw, labelled=the_list(raw.parent, *listed), limit=2)
 
 
 def own_shapes(raw: Path) -> dict[bytes, str]:
-    """The shape of every face as `prepare` writes it → the face's name."""
+    """The shape of every crop as `prepare` writes it → the face's name."""
     everything = raw.parent / "everything"
     prepare(raw, everything, Prepare(validation=0, test=0), 0)
-    part = faces.load(everything, "train", labels=True)
+    part = prepared.load(everything, "train", labels=True)
     assert part.landmarks is not None
     return {points.tobytes(): name for points, name in zip(part.landmarks, part.index.name, strict=True)}
 
@@ -108,16 +106,16 @@ def test_halves_share_no_photo(raw: Path, seed, limit):
         record["group"] = f"photo {number // 2}"
     (raw / "manifest.json").write_text(json.dumps(manifest))
     group = {record["image"]: record["group"] for record in manifest["records"]}
-    whole = prepared(raw, seed)
+    whole = made(raw, seed)
     training, held = set(names_of(whole, "train")), [names_of(whole, split) for split in ("validation", "test")]
 
-    folder = prepared(raw, seed, halves=True, limit=limit)
+    folder = made(raw, seed, halves=True, limit=limit)
     owner = own_shapes(raw)
-    lenders = {owner[shape.tobytes()] for shape in faces.load_shapes(folder)}
+    lenders = {owner[shape.tobytes()] for shape in prepared.load_shapes(folder)}
     shown = set(names_of(folder, "train"))
     assert not {group[name] for name in lenders} & {group[name] for name in shown}
     assert lenders | shown <= training
-    counts = faces.load_manifest(folder)["counts"]
+    counts = prepared.load_manifest(folder)["counts"]
     assert (counts["train"], counts["shapes"]) == (len(shown), len(lenders))
     if limit:
         assert (len(lenders), len(shown)) == (4, 4)
@@ -125,22 +123,22 @@ def test_halves_share_no_photo(raw: Path, seed, limit):
         assert lenders | shown == training
         assert abs(len(lenders) - len(shown)) <= 2
         assert [names_of(folder, split) for split in ("validation", "test")] == held
-    assert faces.load_manifest(folder)["halves"] is True
+    assert prepared.load_manifest(folder)["halves"] is True
 
 
 def test_the_listed_images_are_in_the_half_of_the_images(raw: Path):
     listed = (2, 3, 5, 8, 13)
-    folder = prepared(raw, labelled=the_list(raw.parent, *listed), halves=True)
-    part = faces.load(folder, "train", labels=True)
+    folder = made(raw, labelled=the_list(raw.parent, *listed), halves=True)
+    part = prepared.load(folder, "train", labels=True)
     assert set(part.index.name[part.index.labelled]) == {f"folder/face_{number}.png" for number in listed}
-    assert abs(len(part) - len(faces.load_shapes(folder))) <= 1
+    assert abs(len(part) - len(prepared.load_shapes(folder))) <= 1
     with pytest.raises(BruleError, match=r"prepare\.labelled names every photo, so none is left to lend its shape"):
-        prepared(raw, labelled=the_list(raw.parent, *range(20)), halves=True)
+        made(raw, labelled=the_list(raw.parent, *range(20)), halves=True)
 
 
-def face(name: str, group: str, extra: bool = False, landmarks: bool = True) -> Face:
+def face(name: str, group: str, extra: bool = False, landmarks: bool = True) -> Crop:
     points = np.zeros((5, 2)) if landmarks and not extra else None
-    return Face(Record(name, f"{name}.pts", group, None, extra, None), group, "train", None, points)
+    return Crop(Record(name, f"{name}.pts", group, None, extra, None), group, "train", None, points)
 
 
 def test_images_that_have_no_shape_to_lend_are_shown_unless_their_photo_lends():
@@ -163,7 +161,7 @@ def test_halves_where_there_is_nothing_to_halve_is_one_sentence(tmp_path: Path, 
     data = Data(source="folder", location=str(people), shapes=str(tmp_path / "s"))
     fetch(data, 0, tmp_path / "given")
     with pytest.raises(BruleError, match=r"prepare\.halves: data\.shapes is given, so .*; set it to false"):
-        prepared(tmp_path / "given", halves=True)
+        made(tmp_path / "given", halves=True)
 
 
 def test_images_instead_of_the_source_s_leave_nothing_to_list_or_to_halve(tmp_path: Path, people: Path, photo):
@@ -171,6 +169,6 @@ def test_images_instead_of_the_source_s_leave_nothing_to_list_or_to_halve(tmp_pa
     extra = Extra(source="folder", location=str(tmp_path / "more"), use="instead")
     fetch(Data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
     with pytest.raises(BruleError, match=r"prepare\.halves: data\.extra\.use is instead"):
-        prepared(tmp_path / "raw", halves=True)
+        made(tmp_path / "raw", halves=True)
     with pytest.raises(BruleError, match=r"prepare\.labelled: data\.extra\.use is instead"):
-        prepared(tmp_path / "raw", labelled=the_list(tmp_path, 1))
+        made(tmp_path / "raw", labelled=the_list(tmp_path, 1))

@@ -81,7 +81,7 @@ def test_borders_are_reflected():
 
 def test_a_face_outside_the_image_is_refused(tmp_path: Path):
     blob((50, 50), 20, 20).save(tmp_path / "a.png")
-    with pytest.raises(BruleError, match=r"a\.png: the face lies outside the image"):
+    with pytest.raises(BruleError, match=r"a\.png: the object lies outside the image"):
         cut_file(tmp_path / "a.png", Square(1e6, 20, 30), 32)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from brule import files
-from brule.data import faces
+from brule.data import prepared
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_was_written_is_read(folder: Path):
-    part = faces.load(folder, "train", labels=True)
+    part = prepared.load(folder, "train", labels=True)
     assert len(part) == 2
     assert part.images[1, 2, 3, 0] == 7
     assert isinstance(part.images, np.memmap)
@@ -38,8 +38,8 @@ def test_what_was_written_is_read(folder: Path):
     assert list(part.index.group) == ["007", "b"]
     assert list(part.index.labelled) == [True, False]
     assert list(part.index.framed) == [True, False]
-    assert faces.load_shapes(folder).shape == (1, 3, 2)
-    assert faces.load_scheme(folder).names == ("a", "b", "c")
+    assert prepared.load_shapes(folder).shape == (1, 3, 2)
+    assert prepared.load_scheme(folder).names == ("a", "b", "c")
 
 
 def test_without_labels_the_landmarks_are_never_opened(folder: Path, monkeypatch):
@@ -47,11 +47,11 @@ def test_without_labels_the_landmarks_are_never_opened(folder: Path, monkeypatch
     opened = []
     real = builtins.open
     monkeypatch.setattr(builtins, "open", lambda *a, **k: (opened.append(str(a[0])), real(*a, **k))[1])
-    assert faces.load(folder, "train", labels=False).landmarks is None
+    assert prepared.load(folder, "train", labels=False).landmarks is None
     assert any("images.npy" in path for path in opened)
     assert not any("landmarks" in path for path in opened)
     with pytest.raises(BruleError, match=r"landmarks\.npy: is missing"):
-        faces.load(folder, "train", labels=True)
+        prepared.load(folder, "train", labels=True)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "landmarks.npy", "index.csv"])
@@ -62,7 +62,7 @@ def test_damage_is_one_sentence(folder: Path, name: str, data: bytes | None):
     else:
         (folder / "train" / name).write_bytes(data)
     with pytest.raises(BruleError, match=rf"{name}: .*; run the prepare stage again") as error:
-        faces.load(folder, "train", labels=True)
+        prepared.load(folder, "train", labels=True)
     assert "\n" not in str(error.value)
 
 
@@ -75,9 +75,9 @@ def test_the_barycenter_is_read_or_its_stage_is_named(tmp_path: Path):
     ):
         write()
         with pytest.raises(BruleError, match=rf"barycenter\.npy: {words}.*; run the barycenter stage again"):
-            faces.load_barycenter(path)
+            prepared.load_barycenter(path)
     files.save_array(path, np.full((700, 2), 0.5, np.float32))
-    found = faces.load_barycenter(path)
+    found = prepared.load_barycenter(path)
     assert (found == 0.5).all() and found.flags.writeable
 
 
@@ -85,20 +85,20 @@ def test_a_cut_off_array_is_damaged(folder: Path):
     path = folder / "train" / "images.npy"
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(BruleError, match=r"images\.npy: is damaged"):
-        faces.load(folder, "train", labels=False)
+        prepared.load(folder, "train", labels=False)
 
 
 def test_parts_of_different_runs(folder: Path):
     files.write_text(folder / "train" / "index.csv", INDEX + "c,folder,c,1,1\n")
     with pytest.raises(BruleError, match="differ in the number of images"):
-        faces.load(folder, "train", labels=False)
+        prepared.load(folder, "train", labels=False)
     files.save_array(folder / "shapes.npy", np.zeros((2, 3, 2)))
     with pytest.raises(BruleError, match=r"shapes\.npy: is float64 with 3 dimensions"):
-        faces.load_shapes(folder)
+        prepared.load_shapes(folder)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"scheme": 3}'])
 def test_a_damaged_manifest(folder: Path, text: str):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BruleError):
-        faces.load_scheme(folder)
+        prepared.load_scheme(folder)

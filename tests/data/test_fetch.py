@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from brule.data import fetch
-from brule.data.archives import DamagedError
-from brule.data.fetch import Resuming, local
+from brule.data import download as fetch
+from brule.data.download import DamagedError, Resuming, local
 from brule.errors import BruleError
 
 PAYLOAD = bytes(range(256)) * 4000

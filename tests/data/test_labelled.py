@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from brule.data.labelled import listed, read_names
-from brule.data.records import Record
+from brule.data.layouts import Record
+from brule.data.splits import listed, read_names
 from brule.errors import BruleError
 
 LABELS = Path(__file__).parents[2] / "experiments" / "labels"

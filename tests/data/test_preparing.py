@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from brule.config import Data, Extra, Prepare
-from brule.data import faces
+from brule.data import prepared
 from brule.data.crop import around, to_units
 from brule.data.landmarks import read_pts
-from brule.data.preparing import prepare
+from brule.data.prepare import prepare
 from brule.data.sources import fetch
 from brule.errors import BruleError
 
@@ -33,19 +33,19 @@ def raw(tmp_path: Path, people: Path) -> Path:
     return tmp_path / "raw"
 
 
-def prepared(raw: Path, options: Prepare = PREPARE, **arguments: Any) -> Path:
-    prepare(raw, raw.parent / "faces", options, 0, **arguments)
-    return raw.parent / "faces"
+def made(raw: Path, options: Prepare = PREPARE, **arguments: Any) -> Path:
+    prepare(raw, raw.parent / "crops", options, 0, **arguments)
+    return raw.parent / "crops"
 
 
 def test_arrays_index_and_manifest_agree(raw: Path):
-    folder = prepared(raw)
-    manifest = faces.load_manifest(folder)
+    folder = made(raw)
+    manifest = prepared.load_manifest(folder)
     assert manifest["counts"] == {"train": 15, "validation": 2, "test": 3, "labelled": 12, "extra": 0, "shapes": 12}
     assert (manifest["image_size"], manifest["labelled"], manifest["halves"]) == (64, None, False)
     seen = []
     for split in ("train", "validation", "test"):
-        part = faces.load(folder, split, labels=True)
+        part = prepared.load(folder, split, labels=True)
         assert part.images.shape == (manifest["counts"][split], 64, 64, 3)
         assert part.landmarks is not None
         assert part.landmarks.dtype == np.float32
@@ -55,12 +55,12 @@ def test_arrays_index_and_manifest_agree(raw: Path):
         assert np.nanmax(part.landmarks) <= 1
         seen += list(part.index.name)
     assert sorted(seen) == sorted(f"folder/face_{number}.png" for number in range(20))
-    assert faces.load_scheme(folder).names == ("0", "1", "2", "3", "4")
+    assert prepared.load_scheme(folder).names == ("0", "1", "2", "3", "4")
 
 
 def test_an_image_shows_what_its_landmarks_say(raw: Path):
     """The photo's red and green tell each pixel's place: the crop's must fit its own landmarks."""
-    part = faces.load(prepared(raw), "train", labels=True)
+    part = prepared.load(made(raw), "train", labels=True)
     assert part.landmarks is not None
     for image, points, name in zip(part.images, part.landmarks, part.index.name, strict=True):
         number = int(Path(name).stem.removeprefix("face_"))
@@ -77,7 +77,7 @@ def test_an_unlabelled_image_is_cut_in_the_middle(raw: Path):
     for record in records["records"]:
         record["split"] = "train"
     (raw / "manifest.json").write_text(json.dumps(records))
-    part = faces.load(prepared(raw, Prepare(validation=0, test=0)), "train", labels=True)
+    part = prepared.load(made(raw, Prepare(validation=0, test=0)), "train", labels=True)
     image = part.images[list(part.index.name).index("folder/face_17.png")]
     # The largest centred square of 100 by 80: columns 10 to 90.
     np.testing.assert_allclose(image[0, 0, :2], [20, 0], atol=3)
@@ -89,7 +89,7 @@ def test_a_record_s_crop_is_used(raw: Path):
     next(each for each in manifest["records"] if each["image"].endswith("face_18.png"))["crop"] = [30, 30, 20]
     (raw / "manifest.json").write_text(json.dumps(manifest))
     for split in ("train", "validation", "test"):
-        part = faces.load(prepared(raw), split, labels=False)
+        part = prepared.load(made(raw), split, labels=False)
         if "folder/face_18.png" in (names := list(part.index.name)):
             image = part.images[names.index("folder/face_18.png")]
             np.testing.assert_allclose(image[[0, -1], [0, -1], :2], [[40, 40], [78, 78]], atol=2)
@@ -98,11 +98,11 @@ def test_a_record_s_crop_is_used(raw: Path):
 
 
 def test_shapes_are_the_training_part_s_own_in_an_order_that_tells_nothing(raw: Path):
-    folder = prepared(raw)
-    own = faces.load(folder, "train", labels=True).landmarks
+    folder = made(raw)
+    own = prepared.load(folder, "train", labels=True).landmarks
     assert own is not None
     own = own[~np.isnan(own).any((1, 2))]
-    shapes = faces.load_shapes(folder)
+    shapes = prepared.load_shapes(folder)
     assert {shape.tobytes() for shape in shapes} == {shape.tobytes() for shape in own}
     flat = [tuple(shape.ravel()) for shape in shapes]
     assert flat == sorted(flat)
@@ -111,17 +111,17 @@ def test_shapes_are_the_training_part_s_own_in_an_order_that_tells_nothing(raw: 
 def test_scrambling_the_pairing_leaves_the_shapes_byte_equal(raw: Path):
     """Whoever owns which landmarks: without labels the prepared folder holds the same shapes."""
     options = Prepare(validation=0, test=0)
-    before = (prepared(raw, options) / "shapes.npy").read_bytes()
+    before = (made(raw, options) / "shapes.npy").read_bytes()
     first, second = raw / "folder/face_0.pts", raw / "folder/face_1.pts"
     texts = first.read_text(), second.read_text()
     first.write_text(texts[1])
     second.write_text(texts[0])
-    assert (prepared(raw, options) / "shapes.npy").read_bytes() == before
+    assert (made(raw, options) / "shapes.npy").read_bytes() == before
 
 
 def test_the_same_seed_writes_the_same_bytes(raw: Path):
     def content() -> dict[str, bytes]:
-        folder = prepared(raw)
+        folder = made(raw)
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     assert content() == content()
@@ -131,11 +131,11 @@ def test_unpaired_shapes_pass_through_the_same_protocol(tmp_path: Path, people: 
     shapes = {"names": ["a_left", "a_right", "b", "c", "d"], "shapes": [[[0, 0], [7, 0], [3, 3], [0, 5], [7, 5]]]}
     (tmp_path / "s.json").write_text(json.dumps(shapes))
     fetch(Data(source="folder", location=str(people), shapes=str(tmp_path / "s.json")), 0, tmp_path / "raw")
-    folder = prepared(tmp_path / "raw", normaliser=(0, 1))
-    found = faces.load_shapes(folder)
+    folder = made(tmp_path / "raw", normaliser=(0, 1))
+    found = prepared.load_shapes(folder)
     assert found.shape == (1, 5, 2)
     assert np.ptp(found[0, :, 0]) == pytest.approx(0.737)
-    scheme = faces.load_scheme(folder)
+    scheme = prepared.load_scheme(folder)
     assert (scheme.names[0], scheme.flip, scheme.normaliser) == ("a_left", (1, 0, 2, 3, 4), (0, 1))
 
 
@@ -145,34 +145,34 @@ def test_extra_images_train_without_their_landmarks(tmp_path: Path, people: Path
     shutil.copy(people / "face_5.png", tmp_path / "more" / "copy.png")
     extra = Extra(source="folder", location=str(tmp_path / "more"), use=use)
     fetch(Data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
-    folder = prepared(tmp_path / "raw", Prepare(validation=0.2, test=0.2))
-    part = faces.load(folder, "train", labels=True)
+    folder = made(tmp_path / "raw", Prepare(validation=0.2, test=0.2))
+    part = prepared.load(folder, "train", labels=True)
     assert part.landmarks is not None
     own = 0 if use == "instead" else 12
     extra = part.index.name.str.startswith("extra/")
     assert (~extra).sum() == own
-    held = set(faces.load(folder, "test", labels=False).index.name) | set(
-        faces.load(folder, "validation", labels=False).index.name
+    held = set(prepared.load(folder, "test", labels=False).index.name) | set(
+        prepared.load(folder, "validation", labels=False).index.name
     )
     expected = {"extra/folder/x.png"} | ({"extra/folder/copy.png"} if "folder/face_5.png" not in held else set())
     assert set(part.index.name[extra]) == expected
     assert not part.index.labelled[extra].any()
     assert np.isnan(part.landmarks[extra]).all()
-    assert len(faces.load_shapes(folder)) == 12
+    assert len(prepared.load_shapes(folder)) == 12
     corner = part.images[list(part.index.name).index("extra/folder/x.png")]
     assert np.median(corner[..., 2]) == 200
     assert corner[0, 0, 0] > 20  # cut around its landmarks, not in the middle
 
 
 def test_a_limit_holds_for_every_split(raw: Path):
-    folder = prepared(raw, Prepare(limit=2))
-    assert [len(faces.load(folder, split, labels=False)) for split in ("train", "validation", "test")] == [2, 2, 2]
-    assert len(faces.load_shapes(folder)) == 2
+    folder = made(raw, Prepare(limit=2))
+    assert [len(prepared.load(folder, split, labels=False)) for split in ("train", "validation", "test")] == [2, 2, 2]
+    assert len(prepared.load_shapes(folder)) == 2
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_sizes(raw: Path, size):
-    assert faces.load(prepared(raw, Prepare(image_size=size, limit=1)), "test", labels=False).images.shape[1:] == (
+    assert prepared.load(made(raw, Prepare(image_size=size, limit=1)), "test", labels=False).images.shape[1:] == (
         size,
         size,
         3,
@@ -209,26 +209,26 @@ def spoil(raw: Path, case: str) -> None:
         ("count", r"face_2\.pts: has 2 landmarks but the shapes have 5"),
         ("nan", r"face_2\.pts, line 2: '2 nan' is no landmark"),
         ("line", r"face_2\.pts: the landmarks have no width"),
-        ("far", r"face_2\.png: the face lies outside the image"),
+        ("far", r"face_2\.png: the object lies outside the image"),
         ("manifest", r"manifest\.json: is damaged; run the download stage again"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_the_old_folder(raw: Path, case, sentence):
-    folder = prepared(raw)
+    folder = made(raw)
     before = (folder / "manifest.json").read_bytes()
     spoil(raw, case)
     with pytest.raises(BruleError, match=sentence) as error:
-        prepared(raw)
+        made(raw)
     assert "\n" not in str(error.value)
     assert (folder / "manifest.json").read_bytes() == before
-    assert sorted(path.name for path in raw.parent.iterdir()) == ["faces", "people", "raw"]
+    assert sorted(path.name for path in raw.parent.iterdir()) == ["crops", "people", "raw"]
 
 
 def test_wrong_requests_are_one_sentence(raw: Path):
     with pytest.raises(BruleError, match=r"data\.normaliser: \[36, 45\] is no pair of the 5 landmarks"):
-        prepared(raw, normaliser=(36, 45))
+        made(raw, normaliser=(36, 45))
     with pytest.raises(BruleError, match="no training image is left"):
-        prepared(raw, Prepare(validation=0.5, test=1))
+        made(raw, Prepare(validation=0.5, test=1))
     for path in (raw / "folder").glob("*.pts"):
         path.unlink()
     manifest = json.loads((raw / "manifest.json").read_text())
@@ -236,7 +236,7 @@ def test_wrong_requests_are_one_sentence(raw: Path):
         record["points"] = None
     (raw / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BruleError, match=r"data\.shapes: is empty and no training image has landmarks"):
-        prepared(raw)
+        made(raw)
 
 
 def test_a_full_disk_is_one_sentence(raw: Path, monkeypatch):
@@ -245,15 +245,15 @@ def test_a_full_disk_is_one_sentence(raw: Path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("brule.data.preparing.np.lib.format.write_array_header_1_0", full)
-    with pytest.raises(BruleError, match="faces: the disk is full"):
-        prepared(raw)
-    assert not (raw.parent / "faces").exists()
+    monkeypatch.setattr("brule.data.prepare.np.lib.format.write_array_header_1_0", full)
+    with pytest.raises(BruleError, match="crops: the disk is full"):
+        made(raw)
+    assert not (raw.parent / "crops").exists()
 
 
 def test_a_grey_photo_keeps_company(raw: Path):
     Image.open(raw / "folder/face_1.png").convert("L").save(raw / "folder/face_1.png")
-    part = faces.load(prepared(raw, Prepare(validation=0, test=0)), "train", labels=False)
+    part = prepared.load(made(raw, Prepare(validation=0, test=0)), "train", labels=False)
     image = part.images[list(part.index.name).index("folder/face_1.png")]
     assert (image[..., 0] == image[..., 1]).all()
 

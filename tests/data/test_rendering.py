@@ -15,7 +15,7 @@ from brule.data.rendering import draw
 from brule.errors import BruleError
 
 SOURCE = str(Path(__file__).parents[2] / "src")
-FACES = Synthetic(train=4, validation=1, test=1, size=32)
+CROPS = Synthetic(train=4, validation=1, test=1, size=32)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -23,11 +23,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch):
-    draw(FACES, 3, tmp_path / "one")
+    draw(CROPS, 3, tmp_path / "one")
     monkeypatch.setattr(rendering, "WORTHWHILE", 3)
     monkeypatch.setattr(rendering.os, "cpu_count", lambda: 2)
     environment = dict(os.environ)
-    draw(FACES, 3, tmp_path / "two")
+    draw(CROPS, 3, tmp_path / "two")
     assert len(content(tmp_path / "one")) == 12
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert dict(os.environ) == environment
@@ -42,7 +42,7 @@ def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rendering, "WORTHWHILE", 1)
     monkeypatch.setattr(rendering, "_drawn_by", lambda workers, tasks: iter([None] * (len(tasks) - 1)))
     with pytest.raises(BruleError, match=r"data\.synthetic: a rendering process was killed"):
-        draw(FACES, 0, tmp_path / "x")
+        draw(CROPS, 0, tmp_path / "x")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from brule.config import Data, Extra
-from brule.data import fetch as fetching
+from brule.data import download as fetching
 from brule.data.landmarks import read_pts
 from brule.data.sources import SOURCES, fetch
 from brule.errors import BruleError

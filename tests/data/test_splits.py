@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from brule.data.layouts import Split
-from brule.data.records import Record
+from brule.data.layouts import Record, Split
 from brule.data.splits import assign, halve, photo_groups
 from brule.errors import BruleError
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from brule.data.synthetic import render
-from brule.data.synthetic.factors import Factors
-from brule.data.synthetic.head import LANDMARKS
-from brule.data.synthetic.mesh import track
-from brule.data.synthetic.modes import EXPRESSION, IDENTITY
-from brule.data.synthetic.picture import draw
-from brule.data.synthetic.pose import PIVOT, place, tracked
-from brule.data.synthetic.sampling import sample
+from brule.synthetic import render
+from brule.synthetic.factors import Factors
+from brule.synthetic.head import LANDMARKS
+from brule.synthetic.mesh import track
+from brule.synthetic.modes import EXPRESSION, IDENTITY
+from brule.synthetic.picture import draw
+from brule.synthetic.pose import PIVOT, place, tracked
+from brule.synthetic.sampling import sample
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 

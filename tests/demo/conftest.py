@@ -16,13 +16,15 @@ import torch
 import uvicorn
 from PIL import Image
 
-from brule import detector, gan, loopback
+from brule.app import loopback
+from brule.app import page_server as server
+from brule.app.answering import Guide
+from brule.app.painting import Painter
+from brule.app.samples import offered
 from brule.data.schemes import Scheme
-from brule.demo import server
-from brule.demo.answering import Guide
-from brule.demo.painting import Painter
-from brule.demo.samples import offered
-from brule.detector import Detector
+from brule.detector import gan
+from brule.detector import model as detector
+from brule.detector.model import Detector
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle, StyleEncoder

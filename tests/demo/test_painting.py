@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule import gan, weights
-from brule.demo.answering import Guide
-from brule.demo.painting import AT_ONCE, Painter
+from brule.app.answering import Guide
+from brule.app.painting import AT_ONCE, Painter
+from brule.detector import gan, weights
 from brule.errors import BruleError
 from brule.networks.generator import Generator
 from brule.networks.style import NoiseToStyle, StyleEncoder

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brule.app import samples
+from brule.app.answering import Guide
+from brule.app.samples import offered
 from brule.data.crop import around, to_units
 from brule.data.landmarks import format_pts
 from brule.data.schemes import IBUG68, Scheme
-from brule.demo import samples
-from brule.demo.answering import Guide
-from brule.demo.samples import offered
-from brule.detector import Detector
+from brule.detector.model import Detector
 from brule.errors import BruleError
 
 
@@ -48,9 +48,9 @@ def test_without_data_a_detector_of_faces_gets_rendered_ones(
 
 
 def prepared(folder: Path, scheme: Scheme, source: str) -> np.ndarray:
-    """data/raw and data/faces of three photos, white but for a dark box of landmarks; returns the landmarks."""
+    """data/raw and data/crops of three photos, white but for a dark box of landmarks; returns the landmarks."""
     points = np.random.default_rng(0).uniform((60, 40), (120, 100), (len(scheme.names), 2))
-    raw, test = folder / "data" / "raw", folder / "data" / "faces" / "test"
+    raw, test = folder / "data" / "raw", folder / "data" / "crops" / "test"
     for place in (raw / "set", test):
         place.mkdir(parents=True)
     names = [f"set/{k}.png" for k in range(3)]
@@ -64,7 +64,7 @@ def prepared(folder: Path, scheme: Scheme, source: str) -> np.ndarray:
     np.save(test / "images.npy", np.zeros((3, 64, 64, 3), np.uint8))
     rows = [f"{name},set,{name},1,1" for name in names]
     (test / "index.csv").write_text("\n".join(["name,source,group,labelled,framed", *rows]))
-    (folder / "data" / "faces" / "manifest.json").write_text(json.dumps({"scheme": scheme.to_json()}))
+    (folder / "data" / "crops" / "manifest.json").write_text(json.dumps({"scheme": scheme.to_json()}))
     return points
 
 

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule import answers, photos
-from brule.demo import uploads
-from brule.demo.answering import Guide
+from brule.app import uploads
+from brule.app.answering import Guide
+from brule.data import photos
+from brule.detector import text as answers
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 Opened = Callable[[Guide], Any]

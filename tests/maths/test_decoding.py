@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from brule.maths import heatmaps
-from brule.maths.decoding import decode
+from brule.maths.heatmaps import decode
 
 
 def case(dtype: torch.dtype = torch.float32, size: int = 16, scale: float = 3.0) -> tuple[Tensor, Tensor]:

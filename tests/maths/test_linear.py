@@ -2,7 +2,7 @@
 
 import torch
 
-from brule.maths.linear import apply, inverse
+from brule.maths.transport import apply, inverse
 
 
 def test_the_inverse_undoes_the_matrix() -> None:

@@ -3,7 +3,7 @@
 import torch
 
 from brule.maths.heatmaps import condition, coordinates
-from brule.maths.mirror import mirror, mirror_points
+from brule.maths.images import mirror, mirror_points
 
 PERMUTATION = torch.tensor([1, 0, 2])
 POINTS = torch.tensor([[[0.2, 0.3], [0.7, 0.35], [0.5, 0.6]]] * 2)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from brule.maths.pixels import to_tensor, to_uint8
+from brule.maths.images import to_tensor, to_uint8
 
 
 def test_every_level_of_every_channel_comes_back() -> None:

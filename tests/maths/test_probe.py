@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brule.maths import heatmaps
-from brule.maths.probe import probe
+from brule.maths.monitors import probe
 
 X_B = np.array([[0.3, 0.3], [0.7, 0.3], [0.5, 0.5], [0.5, 0.7]])
 

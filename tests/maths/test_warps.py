@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brule.maths import warps
-from brule.maths.families import Family, towards
 from brule.maths.heatmaps import condition, coordinates, sparse
-from brule.maths.warps import Warp
+from brule.maths.warps import Family, Warp, towards
 
 STILL = Family(rotation=0, shift=0, scale=0, elastic=0)
 STRONG = Family(rotation=40, shift=0.2, scale=0.4)

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from brule import config
-from brule.inputs import read_inputs
 from brule.maths import heatmaps
+from brule.method.algorithm2 import cycle
 from brule.method.context import Batch
-from brule.method.generative import cycle
 from brule.method.geometry import Geometry
 from brule.method.training import Training
+from brule.stages.train import read_inputs
 
 Tiny = Callable[..., config.Config]
 

@@ -8,7 +8,7 @@ import torch
 from torch.optim import Optimizer
 
 from brule import config
-from brule.method import bundle
+from brule.method import context as bundle
 
 NETWORKS = ("E", "G", "D", "S", "So")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from brule import config
-from brule.inputs import read_inputs
 from brule.method.compute import Operations, flops
 from brule.method.training import Training
+from brule.stages.train import read_inputs
 
 
 def test_a_product_and_its_gradients_by_hand() -> None:

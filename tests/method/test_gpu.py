@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from brule import config, experiments, trainer
+from brule import config
+from brule.stages import experiments
+from brule.stages import train as trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +45,7 @@ def test_it_runs_through_all_its_stages(
     project: Path, settings: config.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    for path in (project / "data/faces").glob("*/images.npy"):
+    for path in (project / "data/crops").glob("*/images.npy"):
         np.save(path, np.load(path).repeat(2, axis=1).repeat(2, axis=2))  # 128 px
     assert (settings.prepare.image_size, settings.model.map_size, settings.model.encoder.stacks) == (128, 64, 2)
     assert settings.train.precision == "bfloat16"

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from brule.method.randomness import Order, derive, generator
+from brule.method.batches import Order, derive, generator
 
 
 def test_different_arguments_give_unrelated_seeds() -> None:

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from brule import config, inputs
-from brule.data.faces import load
+from brule import config
+from brule.data.prepared import load
 from brule.errors import BruleError
-from brule.maths.mirror import mirror_all
+from brule.maths.images import mirror_all
 from brule.method.batches import Batches
-from brule.method.teacher import Calibration, both_ways
+from brule.method.geometry import Calibration, both_ways
 from brule.method.training import Training
+from brule.stages import train as inputs
 
 K = 6
 
@@ -132,7 +133,7 @@ def test_both_ways_agrees_on_an_image_and_its_mirror_image() -> None:
 @pytest.fixture
 def few(project: Path, tiny) -> config.Config:
     """Three labelled images, the others without labels; from the second stage on both losses."""
-    index = project / "data/faces/train/index.csv"
+    index = project / "data/crops/train/index.csv"
     rows = index.read_text().splitlines()
     index.write_text("\n".join(rows[:4] + [row[:-5] + "0,0,1" for row in rows[4:]]) + "\n")
     stage = {"iterations": 2, "target": "teacher", "warp": "strong", "regularise": False}
@@ -150,7 +151,7 @@ def test_few_labels_and_many_images_share_a_batch(few: config.Config) -> None:
 
 
 def test_a_run_starts_from_the_weights_of_a_detector(project: Path, tiny) -> None:
-    from brule import trainer
+    from brule.stages import train as trainer
 
     trainer.train(tiny())
     path = (project / "models/detector.safetensors").rename(project / "start.safetensors")
@@ -168,7 +169,7 @@ def test_a_run_starts_from_the_weights_of_a_detector(project: Path, tiny) -> Non
 def test_only_images_framed_by_landmarks_are_of_the_shapes_domain(
     project: Path, framed: str, expected: list[bool] | None
 ) -> None:
-    faces = load(project / "data/faces", "train", labels=False)
+    faces = load(project / "data/crops", "train", labels=False)
     faces.index["framed"] = [bool(int(framed[row % 3])) for row in range(len(faces))]
     primary = Batches(faces, None, 4, 0, "encoder", torch.device("cpu")).primary
     assert (None if primary is None else primary[:3].tolist()) == expected

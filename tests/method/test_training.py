@@ -16,13 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from brule import config, trainer
+from brule import config
 from brule.data.schemes import Scheme
+from brule.detector.gan import Gan
 from brule.errors import BruleError
-from brule.gan import Gan
-from brule.inputs import read_inputs
-from brule.method.checkpoint import Checkpoint
+from brule.method.loop import Checkpoint
 from brule.method.training import Training
+from brule.stages import train as trainer
+from brule.stages.train import read_inputs
 
 Tiny = Callable[..., config.Config]
 
@@ -98,7 +99,7 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
 def test_scrambling_the_pairing_leaves_an_unsupervised_run_bit_equal(project: Path, tiny: Tiny) -> None:
     trainer.train(tiny())
     paired = outputs(project)
-    path = project / "data/faces/train/landmarks.npy"
+    path = project / "data/crops/train/landmarks.npy"
     np.save(path, np.load(path)[::-1])
     trainer.train(tiny())
     scrambled = outputs(project)
@@ -162,7 +163,7 @@ def test_an_encoder_that_answers_nan_is_never_the_best(
 
 
 def test_three_landmarks_train(project: Path, tiny: Tiny) -> None:
-    faces = project / "data/faces"
+    faces = project / "data/crops"
     for path in [*faces.glob("*/landmarks.npy"), faces / "shapes.npy"]:
         np.save(path, np.load(path)[:, :3])
     np.save(project / "data/barycenter.npy", np.load(project / "data/barycenter.npy")[:3])
@@ -190,9 +191,9 @@ def test_a_resume_state_with_code_in_it_is_refused(project: Path) -> None:
 
 
 def test_labels_are_asked_for_where_there_are_none(project: Path, tiny: Tiny) -> None:
-    path = project / "data/faces/train/landmarks.npy"
+    path = project / "data/crops/train/landmarks.npy"
     np.save(path, np.full_like(np.load(path), np.nan))
-    index = project / "data/faces/train/index.csv"
+    index = project / "data/crops/train/index.csv"
     pd.read_csv(index).assign(labelled=0).to_csv(index, index=False)
     with pytest.raises(BruleError, match="no training image"):
         read_inputs(tiny(train={"mode": "supervised"}))

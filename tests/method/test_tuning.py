@@ -13,10 +13,10 @@ import torch
 
 from brule import config
 from brule.errors import BruleError
-from brule.inputs import read_inputs
 from brule.method.loop import Loop
 from brule.method.training import Training
 from brule.method.tuning import ranges, sampler
+from brule.stages.train import read_inputs
 
 Tiny = Callable[..., config.Config]
 NAMES = ("c5", "c6", "c7", "c8", "c9", "c10")
@@ -162,7 +162,7 @@ def test_with_continue_latest_nothing_is_taken_back(settings: Callable[..., conf
 
 def test_the_score_never_touches_the_test_split(settings: Callable[..., config.Config], project: Path) -> None:
     one, _ = run(settings())
-    for path in (project / "data/faces/test").iterdir():
+    for path in (project / "data/crops/test").iterdir():
         path.unlink()
     other, _ = run(settings())
     np.testing.assert_equal(other.training.history, one.training.history)
@@ -171,7 +171,7 @@ def test_the_score_never_touches_the_test_split(settings: Callable[..., config.C
 def test_a_validation_split_without_landmarks_cannot_be_tuned_on(
     settings: Callable[..., config.Config], project: Path
 ) -> None:
-    path = project / "data/faces/validation/landmarks.npy"
+    path = project / "data/crops/validation/landmarks.npy"
     np.save(path, np.full_like(np.load(path), np.nan))
     with pytest.raises(BruleError, match="tuning needs landmarks in the validation split"):
         run(settings())

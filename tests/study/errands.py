@@ -14,8 +14,8 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from brule.method.golden_section import GoldenSectionSampler
-from brule.study.marks import asked, release_lost
-from brule.study.storage import alone, join
+from brule.stages.study.marks import asked, release_lost
+from brule.stages.study.storage import alone, join
 
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
 RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
@@ -92,7 +92,7 @@ def send(errand: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
     It descends from a server that has loaded the libraries once, and has no threads that a fork would leave behind.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["brule.method.golden_section", "brule.study.storage"])
+    context.set_forkserver_preload(["brule.method.golden_section", "brule.stages.study.storage"])
     ours, theirs = context.Pipe()
     process = context.Process(target=errand, args=(theirs, *arguments), daemon=True)
     process.start()

@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from brule.study.marks import release_lost
-from brule.study.storage import join
+from brule.stages.study.marks import release_lost
+from brule.stages.study.storage import join
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands

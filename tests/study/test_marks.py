@@ -13,9 +13,9 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from brule.study import marks, storage
-from brule.study.marks import asked, release_lost
-from brule.study.storage import join
+from brule.stages.study import marks, storage
+from brule.stages.study.marks import asked, release_lost
+from brule.stages.study.storage import join
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands

@@ -15,8 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import create_engine, make_url, text
 
 from brule.errors import BruleError
-from brule.study.marks import asked
-from brule.study.storage import alone, join, open_storage
+from brule.stages.study.marks import asked
+from brule.stages.study.storage import alone, join, open_storage
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands

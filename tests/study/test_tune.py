@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
-from brule import config, experiments, trainer
-from brule.detector import Detector
+from brule import config
+from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.method.golden_section import CLAIM
 from brule.method.training import Training
-from brule.study.storage import join
-from brule.study.tune import Place, tune
-from brule.study.worker import Worker
+from brule.stages import experiments
+from brule.stages import train as trainer
+from brule.stages.study.storage import join
+from brule.stages.study.tune import Place, tune
+from brule.stages.study.worker import Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
@@ -90,7 +92,7 @@ def test_an_interrupted_trial_is_made_again(
 
 
 def test_the_test_split_is_never_opened(settings: Callable[..., config.Config], project: Path) -> None:
-    shutil.rmtree(project / "data/faces/test")
+    shutil.rmtree(project / "data/crops/test")
     tune(settings(trials=2), PLACE)
     assert len(pd.read_csv("results/tuning/trials.csv")) == 2
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from brule import table
 from brule.identity import COMPUTES
-from brule.table.ledger import Entry, Ledger
-from brule.table.running import FailedError, Outcome
+from brule.stages import table
+from brule.stages.table.ledger import Entry, Ledger
+from brule.stages.table.running import FailedError, Outcome
 
 ROOT = Path(__file__).parents[2]
 Rows = list[dict[str, Any]]

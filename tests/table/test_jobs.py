@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from brule import table
 from brule.errors import BruleError
-from brule.table.ledger import Ledger
+from brule.stages import table
+from brule.stages.table.ledger import Ledger
 
 Rows = list[dict[str, Any]]
 Jobs = Callable[..., tuple[table.Table, list[table.Job]]]

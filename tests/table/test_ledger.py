@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brule.errors import BruleError
-from brule.table.ledger import Entry, Ledger
+from brule.stages.table.ledger import Entry, Ledger
 
 Entries = Callable[..., Entry]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from brule import table
 from brule.errors import BruleError
 from brule.identity import code
+from brule.stages import table
 
 Rows = list[dict[str, Any]]
 Jobs = Callable[..., tuple[table.Table, list[table.Job]]]

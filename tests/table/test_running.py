@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from brule import experiments, table
-from brule.table.ledger import Ledger
+from brule.stages import experiments, table
+from brule.stages.table.ledger import Ledger
 
 Work = Callable[..., table.Summary]
 Stubs = Callable[..., Any]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from brule import table
-from brule.table.ledger import Entry, Ledger
-from brule.tracking.reading import Past
+from brule.stages import table
+from brule.stages.table.ledger import Entry, Ledger
+from brule.tracking.past import Past
 
 Jobs = Callable[..., tuple[table.Table, list[table.Job]]]
 Stubs = Callable[..., Any]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from brule import table
 from brule.errors import BruleError
-from brule.table.ledger import Entry, Ledger
-from brule.table.writing import insert, spread
+from brule.stages import table
+from brule.stages.table.ledger import Entry, Ledger
+from brule.stages.table.writing import insert, spread
 
 Rows = list[dict[str, Any]]
 Jobs = Callable[..., tuple[table.Table, list[table.Job]]]

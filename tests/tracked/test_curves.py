@@ -9,14 +9,15 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from brule import paper
 from brule.errors import BruleError
-from brule.figures.comparison import Curve, Panel, compose
-from brule.figures.style import SERIES
-from brule.paper import curves, runs
-from brule.paper.request import Request
-from brule.table.ledger import Entry, Ledger
-from brule.tracking import reading
+from brule.figures.curves import Curve, Panel, compose
+from brule.figures.theme import SERIES
+from brule.stages import paper
+from brule.stages.paper import courses as curves
+from brule.stages.paper import courses as runs
+from brule.stages.paper.request import Request
+from brule.stages.table.ledger import Entry, Ledger
+from brule.tracking import past as reading
 
 Track = Callable[..., str]
 

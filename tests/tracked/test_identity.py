@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from brule import config, identity, trainer
-from brule.tracking import reading
+from brule import config, identity
+from brule.stages import train as trainer
+from brule.tracking import past as reading
 
 Tiny = Callable[..., config.Config]
 

@@ -10,7 +10,7 @@ from PIL import Image
 from brule import tracking
 from brule.config import parse
 from brule.errors import BruleError
-from brule.tracking import reading
+from brule.tracking import past as reading
 
 Track = Callable[..., str]
 

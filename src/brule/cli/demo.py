@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from brule.cli import options
+from brule import cli as options
 
 TITLE = "Open a page on this computer, to try the detector on photos by hand."
 EPILOG = """\
@@ -32,12 +32,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Answer until Ctrl-C. Whatever fails is raised: never True."""
-    from brule import loopback  # here, since --help need not wait for torch
-    from brule.demo.answering import Guide
-    from brule.demo.painting import Painter
-    from brule.demo.samples import offered
-    from brule.demo.server import application
-    from brule.loading import load
+    from brule.app import loopback
+    from brule.app.answering import Guide
+    from brule.app.page_server import application
+    from brule.app.painting import Painter
+    from brule.app.samples import offered
+    from brule.detector.model import load
 
     with loopback.bind(args.port) as listening:
         detector = load(args.model)

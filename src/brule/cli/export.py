@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from brule.cli import options
+from brule import cli as options
 
 TITLE = "Write the detector as one ONNX file, which runs without torch and without brule."
 EPILOG = """\
@@ -35,9 +35,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Write the file and tell how to use it. Whatever fails is raised: never True."""
-    from brule.answers import shown  # here, since --help need not wait for torch
-    from brule.export import to_onnx
-    from brule.loading import load
+    from brule.detector.model import load
+    from brule.detector.onnx import to_onnx
+    from brule.detector.text import shown
 
     if args.onnx.suffix != ".onnx":  # a detector.safetensors given here would be lost
         args.command.error(f"--onnx {args.onnx}: its name has to end in .onnx")

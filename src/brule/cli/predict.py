@@ -1,4 +1,8 @@
-"""`brule predict`: landmarks of photos, by a detector that was trained before."""
+"""`brule predict`: landmarks of photos, by a detector that was trained before.
+
+The photos that a command line names, and the place below another folder of what is written for each of them.
+
+The videos among what `brule predict` is given: the landmarks of every frame, and the frames with them drawn."""
 
 from __future__ import annotations
 
@@ -8,13 +12,27 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brule.cli import options
+from brule import cli as options
 from brule.errors import BruleError
 
 if TYPE_CHECKING:
     from brule.data.schemes import Scheme
-    from brule.detector import Detector
-    from brule.prediction import Prediction
+    from brule.detector.model import Detector
+    from brule.detector.prediction import Prediction
+import glob
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from brule import files
+from brule.data.crop import SUFFIXES
+from brule.detector import video
+from brule.detector.model import Detector
+from brule.detector.prediction import Prediction
+from brule.detector.text import FRAMES, frame_csv, frame_json
+from brule.detector.video import Frame, follow
+from brule.figures.grids import marked
+from brule.terminal import track
 
 TITLE = "Find the landmarks of photos, and of videos."
 EPILOG = """\
@@ -74,9 +92,9 @@ def run(args: argparse.Namespace) -> bool:
     if args.out is None and (args.overlay or args.format == "pts"):
         option = "--overlay" if args.overlay else "--format pts"
         args.command.error(f"{option} writes a file for each photo: give --out DIR")
-    from brule.data.progress import track  # here, since --help need not wait for torch
-    from brule.loading import load
-    from brule.prediction import predictions
+    from brule.detector.model import load
+    from brule.detector.prediction import predictions
+    from brule.terminal import track
 
     chosen, failed = _chosen(args)
     if not chosen:
@@ -102,7 +120,7 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def _is_film(path: Path) -> bool:
-    from brule.video import SUFFIXES
+    from brule.detector.video import SUFFIXES
 
     return path.suffix.lower() in SUFFIXES
 
@@ -111,7 +129,7 @@ def _films(args: argparse.Namespace, detector: Detector, chosen: dict[Path, Path
     """Answer the videos one after the other; whether any failed."""
     if not chosen:
         return False
-    from brule.cli.film import film
+    pass
 
     failed = False
     for path, place in chosen.items():
@@ -124,7 +142,7 @@ def _films(args: argparse.Namespace, detector: Detector, chosen: dict[Path, Path
 
 def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
     """Each photo and its place below --out; whether an argument held none, or two would write the same file."""
-    from brule.cli.finding import find, keep_inputs
+    pass
 
     chosen: dict[Path, Path] = {}
     failed = False
@@ -174,13 +192,14 @@ def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
 
 def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:
     """The files of one photo."""
-    from brule import files, photos
-    from brule.answers import pts_text
+    from brule import files
+    from brule.data import photos
+    from brule.detector.text import pts_text
 
     if args.format == "pts":
         files.write_text(place.with_name(f"{place.name}.pts"), pts_text(answer))
     if args.overlay:
-        from brule.figures import photo  # and here, for matplotlib
+        from brule.figures import grids as photo
 
         picture = photos.picture(path, str(path), None, photo.LONGEST)
         points = (answer.points + 0.5) / picture.factor - 0.5
@@ -189,7 +208,8 @@ def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme:
 
 def _write_all(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
     """The one table, to --out or to stdout."""
-    from brule import answers, files
+    from brule import files
+    from brule.detector import text as answers
 
     if args.format == "pts":
         return
@@ -203,3 +223,104 @@ def _write_all(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
 def _told(sentence: object) -> bool:
     print(" ".join(str(sentence).split()), file=sys.stderr)
     return True
+
+
+def find(argument: str) -> dict[Path, Path]:
+    """The photos of a file's name, a folder with all below it, or a pattern: photo → its place elsewhere, no suffix.
+
+    A file need not exist, which whoever reads it will notice. In a folder hidden files are passed over. Raises
+    BruleError where a folder or a pattern holds no photo.
+    """
+    if not argument:
+        raise BruleError("'': names no photo; give a file, a folder or a pattern")
+    path = Path(argument)
+    if os.path.isdir(argument):
+        found = {inner: inner.relative_to(path) for inner in _inside(path)}
+    elif glob.has_magic(argument) and not os.path.exists(argument):
+        found = {Path(m): Path(Path(m).name) for m in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(m)}
+    else:
+        found = {path: Path(path.name)}
+    if not found:
+        raise BruleError(f"{argument}: no photo is there; give a file, or a folder or a pattern that holds some")
+    return {inner: place.with_suffix("") for inner, place in found.items()}
+
+
+def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:
+    """Raises BruleError where something would be written beside a photo: its owner's landmarks may lie there."""
+    inputs = {folder for path in found for folder in (path.parent.resolve(), path.resolve().parent)}  # links have two
+    for folder in {out, *((out / place).parent for place in found.values())}:
+        if folder.resolve() in inputs:
+            raise BruleError(f"{folder}: holds some of these photos; give --out a folder of its own, away from them")
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and os.path.isfile(path):
+            yield path
+
+
+Take = Callable[[Frame, Prediction], None]
+"""What becomes of a frame's landmarks."""
+
+
+def film(args: argparse.Namespace, detector: Detector, path: Path, place: Path) -> None:
+    """Answer one video, frame by frame: in a table, and drawn where asked for.
+
+    `place`: where its files go, without a suffix, if --out was given. Raises BruleError where it cannot be answered;
+    of its files none is written then.
+    """
+    if args.format == "pts":
+        raise BruleError(f"{path}: a .pts has no room for the frames of a video; give --format csv or json")
+    count = video.length(path)
+    with _table(args, place.with_name(f"{path.name}.{args.format}")) as write, _drawn(args, detector, place) as draw:
+        seen = follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)
+        for frame, found in track(_named(path, seen), path.name, count):
+            write(frame, found)
+            draw(frame, found)
+
+
+def _named(path: Path, seen: Iterator[tuple[Frame, Prediction]]) -> Iterator[tuple[Frame, Prediction]]:
+    """The frames; what is wrong with one of them names the video."""
+    try:
+        yield from seen
+    except BruleError as error:
+        raise error if str(path) in str(error) else BruleError(f"{path}, {error}") from None
+
+
+@contextmanager
+def _table(args: argparse.Namespace, path: Path) -> Iterator[Take]:
+    """Lines as soon as there are any: a long video's would fill the memory."""
+    if args.out is None:
+        with _lines(args.format, sys.stdout.write) as take:
+            yield take
+        return
+    with (
+        files.atomic(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as stream,
+        _lines(args.format, stream.write) as take,
+    ):
+        yield take
+
+
+@contextmanager
+def _lines(form: str, write: Callable[[str], object]) -> Iterator[Take]:
+    before = "[\n" if form == "json" else FRAMES
+
+    def take(frame: Frame, found: Prediction) -> None:
+        nonlocal before
+        line = frame_json if form == "json" else frame_csv
+        write(before + line(frame.number, frame.time, found))
+        before = ",\n" if form == "json" else ""
+
+    yield take
+    write("\n]\n" if form == "json" else "")
+
+
+@contextmanager
+def _drawn(args: argparse.Namespace, detector: Detector, place: Path) -> Iterator[Take]:
+    if not args.overlay:
+        yield lambda frame, found: None
+        return
+    with video.written(place.with_name(f"{place.name}.mp4")) as add:
+        yield lambda frame, found: add(marked(frame.pixels, found.points, detector.scheme), frame.time)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from brule.cli import options
+from brule import cli as options
 
 TITLE = "Answer other programs over HTTP, on this machine alone."
 EPILOG = """\
@@ -35,9 +35,9 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Answer until it is ended. Whatever fails is raised: never True."""
-    from brule import loopback  # here, since --help need not wait for torch
-    from brule.loading import load
-    from brule.serving.server import application
+    from brule.app import loopback
+    from brule.app.server import application
+    from brule.detector.model import load
 
     with loopback.bind(args.port) as listening:
         detector = load(args.model)

@@ -1,21 +1,24 @@
 """params.yaml → frozen typed sections, checked once at the rim and passed inward as objects."""
 
-from brule.config.faces import (
+from brule.config.reading import Config, Evaluate, Tracking, fingerprint, flatten, parse, read
+from brule.config.schema import (
     Barycenter,
     Data,
     Encoder,
     Extra,
     Family,
+    Loss,
     Model,
     Prepare,
     Pyramid,
+    Section,
+    Stage,
     Style,
     Synthetic,
+    Tolerances,
+    Train,
+    Tuning,
 )
-from brule.config.reading import Config, Evaluate, Tracking, fingerprint, flatten, parse, read
-from brule.config.section import Section
-from brule.config.training import Loss, Stage, Tolerances, Train
-from brule.config.tuning import Tuning
 
 __all__ = [
     "Barycenter",

@@ -11,10 +11,19 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from brule.config.faces import Barycenter, Data, Family, Model, Prepare
-from brule.config.section import Positive, Section, WrongError
-from brule.config.training import Loss, Train
-from brule.config.tuning import Tuning
+from brule.config.schema import (
+    Barycenter,
+    Data,
+    Family,
+    Loss,
+    Model,
+    Positive,
+    Prepare,
+    Section,
+    Train,
+    Tuning,
+    WrongError,
+)
 from brule.errors import BruleError
 
 

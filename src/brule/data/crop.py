@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from brule import photos
+from brule.data import photos
+from brule.data.photos import Picture
 from brule.errors import BruleError
-from brule.photos import Picture
 
 Points = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
@@ -87,7 +87,7 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
         pad = [max(0, math.ceil(over)) for over in (-left, -top, right - image.width, bottom - image.height)]
         if max(pad[0], pad[2]) > image.width or max(pad[1], pad[3]) > image.height:
             raise BruleError(
-                "the face lies outside the image; check that its landmarks or box are in this image's pixels"
+                "the object lies outside the image; check that its landmarks or box are in this image's pixels"
             )
         spread = ((pad[1], pad[3]), (pad[0], pad[2]), (0, 0))
         image = Image.fromarray(np.pad(np.asarray(image), spread, mode="symmetric"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from brule.data.archives import extract, is_archive
+from brule.data.download import extract, is_archive
 from brule.errors import BruleError
 
 Points = npt.NDArray[np.float64]

@@ -1,4 +1,6 @@
-"""What lies where in each kind of data set: a folder → its images, with landmarks, photo group, split and crop."""
+"""What lies where in each kind of data set: a folder → its images, with landmarks, photo group, split and crop.
+
+What the manifest of data/raw says of an image: written by `download`, read by `prepare`."""
 
 import re
 from collections import Counter
@@ -10,8 +12,8 @@ from typing import Literal
 from PIL import Image, UnidentifiedImageError
 
 from brule.data.crop import SUFFIXES, Square
-from brule.data.progress import track
 from brule.errors import BruleError
+from brule.terminal import track
 
 Split = Literal["train", "validation", "test"]
 
@@ -129,3 +131,18 @@ def _points(image: Path) -> Path | None:
 def _part(folders: Sequence[str]) -> Part | None:
     path = "/" + "/".join(folder.lower() for folder in folders) + "/"
     return next((part for part in PARTS if f"/{part.name}/" in path), None)
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image of data/raw, with paths relative to it."""
+
+    image: str
+    points: str | None
+    group: str
+    split: str | None
+    """train, validation, test; None: to be chosen by `prepare`."""
+    extra: bool
+    """Only an image for training: its landmarks frame the crop, and are never passed on."""
+    crop: Square | None
+    """The square to cut where no landmarks frame it."""

@@ -15,12 +15,13 @@ from PIL import Image
 
 from brule.data.landmarks import format_pts
 from brule.data.layouts import Found, Split
-from brule.data.progress import track
-from brule.data.synthetic import render
 from brule.errors import BruleError
+from brule.synthetic import render
+from brule.terminal import track
 
 if TYPE_CHECKING:
-    from brule.config import Synthetic  # the workers, who import this file, do without pydantic
+    from brule.config import Synthetic
+
 
 FIRST: dict[Split, int] = {"train": 0, "validation": 10**8, "test": 2 * 10**8}
 """Each split has its own range of indices: another number of training faces leaves the test faces as they are."""

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from brule import config, files
-from brule.data import fetch as fetching
-from brule.data.archives import is_archive, unpacked
+from brule.data import download as fetching
+from brule.data.download import is_archive, unpacked
 from brule.data.landmarks import read_shapes
-from brule.data.layouts import Found, scan_300w, scan_celeba, scan_folder
-from brule.data.progress import track
-from brule.data.records import Record
+from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError
+from brule.terminal import track
 
 
 @dataclass(frozen=True)

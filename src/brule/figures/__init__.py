@@ -1,9 +1,7 @@
 """Every picture the project makes. Nothing here knows a network: arrays in, one PNG out, written atomically."""
 
-from brule.figures.curves import ced
+from brule.figures.curves import ced, history, search
 from brule.figures.grids import overlays, sample_grid
 from brule.figures.shapes import barycenter
-from brule.figures.training import history
-from brule.figures.tuning import search
 
 __all__ = ["barycenter", "ced", "history", "overlays", "sample_grid", "search"]

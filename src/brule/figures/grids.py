@@ -1,8 +1,16 @@
-"""Grids of small faces: what the networks draw, and where the detector is right and wrong."""
+"""Grids of small faces: what the networks draw, and where the detector is right and wrong.
+
+Faces and what the GAN draws from their landmarks: Fig. 4 and Fig. 5.
+
+One photo with the landmarks that were found on it.
+
+Landmarks on a frame of a video: quicker than a figure, since a film has thousands.
+
+The landmarks of the same faces over the course of a training: Fig. 8."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.figures.style import FAINT, INK, Sheet, draw
+from brule.figures.theme import FAINT, INK, WARNING, Sheet, colours, draw
 
 Images = npt.NDArray[np.uint8]
 Points = npt.NDArray[Any]
@@ -183,3 +191,101 @@ def captions(axes: Axes, canvas: Canvas, row: int, errors: npt.NDArray[Any]) -> 
         x, y = canvas.corner(row, column)
         middle, below = x + canvas.cell / 2, y + canvas.cell + 4
         axes.text(middle, below, f"{error:.1f} %", ha="center", va="top", color=FAINT, fontsize=7)
+
+
+Errors = npt.NDArray[Any] | None
+
+
+def restyled(
+    rows: Sequence[tuple[Images, Points, Errors]],
+    drawn: Images,
+    path: Path | str,
+    scheme: Scheme,
+    heading: str,
+    note: str,
+) -> None:
+    """Rows of faces with the landmarks found on them, and below the last its landmarks as images of the GAN.
+
+    Each row: images (N, S, S, 3) uint8, landmarks (N, K, 2) in crop units, errors (N,) in percent where they are known;
+    drawn: (N, S', S', 3) uint8, of the landmarks of the last row.
+    """
+    labels = [f"found{' ' * row}" for row in range(len(rows))]  # alike to the eye, yet rows of their own
+    grid = dict(zip(labels, (images for images, _, _ in rows), strict=True)) | {"G(L, z)": drawn}
+    known = any(errors is not None for _, _, errors in rows)
+    canvas = Canvas(grid, cell(rows[0][0].shape[1], 192), caption=22 if known else 0, footer=note, heading=heading)
+    size = dot(len(scheme.names))
+    with canvas.sheet(path) as figure:
+        axes = canvas.axes(figure)
+        for row, (_, points, errors) in enumerate(rows):
+            draw(axes, canvas.place(points, row), scheme, size=size, width=0.9)
+            if errors is not None:
+                captions(axes, canvas, row, np.asarray(errors))
+
+
+LONGEST = 1600
+"""Pixels of a picture's longer side; larger photos are reduced to it."""
+_SHORTEST = (
+    240  # smaller ones are enlarged until their shorter side has as many, where that leaves the longer in bounds
+)
+_POINTS = 72 / _DPI  # typographic points, of a pixel
+
+
+def photo(image: Image.Image, points: npt.NDArray[Any], path: Path | str, scheme: Scheme) -> None:
+    """An RGB image and its landmarks (K, 2), in its own pixels counted from 0 at the centre of the first."""
+    scale = min(LONGEST / max(image.size), max(1.0, _SHORTEST / min(image.size)))
+    width, height = (max(1, round(scale * side)) for side in image.size)
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+    placed = (points + 0.5) * [width / image.width, height / image.height]
+    dot = float(np.clip(0.02 * np.linalg.norm(np.ptp(placed, axis=0)), 2.5, 14)) * _POINTS
+    with Sheet(path, width / _DPI, height / _DPI, _DPI) as figure:
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(pixels, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        draw(axes, placed[None], scheme, size=dot, width=0.35 * dot)
+
+
+_FINE = 4  # drawn so many times larger, and reduced: PIL's lines have stairs otherwise
+_OUTLINE = (11, 22, 32)
+
+
+def marked(pixels: npt.NDArray[np.uint8], points: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[np.uint8]:
+    """A copy of a picture (H, W, 3) with landmarks (K, 2), in its pixels counted from 0 at the centre of the first."""
+    image = Image.fromarray(pixels)
+    span = float(np.linalg.norm(np.ptp(points, axis=0)))
+    dot = float(np.clip(0.009 * span, 1.6, 0.01 * max(image.size)))
+    low = np.floor(points.min(0) - 3 * dot).clip(0, image.size).astype(int)
+    high = np.ceil(points.max(0) + 3 * dot + 1).clip(0, image.size).astype(int)
+    if (high <= low).any():
+        return np.asarray(image)
+    part = image.crop((*low, *high))
+    large = part.resize((part.width * _FINE, part.height * _FINE), Image.Resampling.BILINEAR)
+    _draw(ImageDraw.Draw(large), _FINE * (points + 0.5 - low), _FINE * dot, scheme)
+    image.paste(large.resize(part.size, Image.Resampling.BOX), tuple(low))
+    return np.asarray(image)
+
+
+def _draw(draw: ImageDraw.ImageDraw, places: npt.NDArray[Any], dot: float, scheme: Scheme) -> None:
+    tint = [tuple(round(255 * c) for c in rgb) for rgb in colours(scheme).tolist()]
+    for a, b in scheme.edges:
+        draw.line([*places[a], *places[b]], tint[a], max(1, round(0.7 * dot)))
+    for (x, y), colour in zip(places, tint, strict=True):
+        draw.ellipse([x - dot, y - dot, x + dot, y + dot], colour, _OUTLINE, max(1, round(0.25 * dot)))
+
+
+def frames(columns: Mapping[int, Images], path: Path | str, heading: str, note: str, alarmed: Collection[int]) -> None:
+    """A column of faces (N, S, S, 3) uint8, landmarks drawn on them, for every iteration, whose number stands above.
+
+    The numbers of the iterations in `alarmed` are red.
+    """
+    iterations = list(columns)
+    count = len(columns[iterations[0]])
+    rows = {" " * face: [columns[iteration][face] for iteration in iterations] for face in range(count)}
+    canvas = Canvas(rows, columns[iterations[0]].shape[1], footer=note, heading=heading, above=22)
+    with canvas.sheet(path) as figure:
+        axes = canvas.axes(figure)
+        for column, iteration in enumerate(iterations):
+            x, y = canvas.corner(0, column)
+            colour = WARNING if iteration in alarmed else INK
+            axes.text(x + canvas.cell / 2, y - 5, f"{iteration}", ha="center", va="bottom", color=colour, fontsize=8)

@@ -1,4 +1,6 @@
-"""The barycenter X_b among the shapes that it was computed from."""
+"""The barycenter X_b among the shapes that it was computed from.
+
+The barycenter amid the heatmaps of faces, which R_b has to carry to it: Fig. 7."""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 from brule.data.schemes import Scheme
-from brule.figures.style import FAINT, Sheet, colours, draw
+from brule.figures.grids import Images, enlarge
+from brule.figures.theme import FAINT, INK, Sheet, colours, draw
 
 _AT_MOST = 300
 
@@ -38,3 +43,55 @@ def _frame(axes: Any, cloud: npt.NDArray[Any]) -> None:
     margin = 0.04 * float((high - low).max())
     axes.set_xlim(low[0] - margin, high[0] + margin)
     axes.set_ylim(high[1] + margin, low[1] - margin)
+
+
+Maps = npt.NDArray[np.float32]
+
+_CELL, _GAP, _MARGIN, _HEAD, _FOOT, _DPI = 288, 8, 14, 30, 24, 150.0
+_NIGHT = 255 * np.array(to_rgb("#0b1620"))
+_AROUND = tuple(place for place in range(9) if place != 4)
+
+
+def ring(centre: Maps, maps: Maps, faces: Images, path: Path | str, scheme: Scheme, heading: str, note: str) -> None:
+    """Heatmaps (8, K, D, D) on their dimmed faces (8, S, S, 3) uint8, around that of the barycenter (K, D, D).
+
+    Every channel is a measure; each is drawn in the colour of its part, up to its own peak.
+    """
+    width = 2 * _MARGIN + 3 * _CELL + 2 * _GAP
+    height = width + _HEAD + _FOOT
+    paper = np.full((height, width, 3), 255, np.uint8)
+    tiles = {4: glow(centre, None, scheme)}
+    tiles |= {place: glow(one, face, scheme) for place, one, face in zip(_AROUND, maps, faces, strict=True)}
+    for place, tile in tiles.items():
+        row, column = divmod(place, 3)
+        y, x = _HEAD + _MARGIN + row * (_CELL + _GAP), _MARGIN + column * (_CELL + _GAP)
+        paper[y : y + _CELL, x : x + _CELL] = tile
+    with Sheet(path, width / _DPI, height / _DPI, _DPI) as figure:
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.imshow(paper, extent=(0, width, height, 0), interpolation="nearest", aspect="auto")
+        axes.text(_MARGIN, _HEAD - 4, heading, color=INK, fontsize=9.5, fontweight="bold", va="bottom")
+        middle = _HEAD + _MARGIN + _CELL + _GAP
+        axes.text(width / 2, middle + 12, "barycenter", color="white", fontsize=8, ha="center", va="top")
+        axes.text(_MARGIN, height - 10, note, color=FAINT, fontsize=7, va="bottom")
+
+
+def glow(maps: Maps, face: Images | None, scheme: Scheme) -> Images:
+    """(K, D, D) of mass 1 per channel → a tile (side, side, 3): Σ_k colour_k L_k / max L_k, over the dimmed face."""
+    peaks = maps / np.maximum(maps.max((1, 2), keepdims=True), np.finfo(maps.dtype).tiny)
+    layers = (np.asarray(Image.fromarray(layer).resize((_CELL, _CELL), Image.Resampling.BICUBIC)) for layer in peaks)
+    light = np.zeros((_CELL, _CELL, 3))
+    cover = np.zeros((_CELL, _CELL, 1))
+    for colour, layer in zip(colours(scheme), layers, strict=True):
+        weight = np.clip(layer, 0, 1)[..., None]
+        light += weight * colour
+        cover += weight
+    ground = np.broadcast_to(_NIGHT, light.shape)
+    if face is not None:
+        grey = enlarge(face, _CELL).astype(float).mean(-1, keepdims=True)
+        ground = _NIGHT + 0.42 * grey
+    # where channels overlap their colours are averaged, and the more of them the less of the ground is left
+    alpha = 1 - np.exp(-1.6 * cover)
+    tile = (1 - alpha) * ground + alpha * 255 * light / np.maximum(cover, 1e-6)
+    pixels: Images = np.clip(tile, 0, 255).round().astype(np.uint8)
+    return pixels

@@ -11,8 +11,7 @@ from torch import Generator, Tensor
 from brule.maths import heatmaps
 from brule.maths.warps import Warp
 from brule.method import losses
-from brule.method.bundle import Networks, Optimisers, frozen
-from brule.method.context import Batch, Parts, Settings, random_style, raw_condition, step
+from brule.method.context import Batch, Networks, Optimisers, Parts, Settings, frozen, random_style, raw_condition, step
 
 
 def gan_iteration(

@@ -1,45 +1,78 @@
-"""Batches of the prepared faces as tensors, mirrored at random where the landmark scheme allows."""
+"""Every random number of training is a function of (seed, iteration, purpose): nothing to save, resuming is exact.
+
+Batches of the prepared crops as tensors, mirrored at random where the landmark scheme allows."""
+
+import hashlib
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from brule.data.faces import Faces
-from brule.maths.mirror import mirror, mirror_points
-from brule.maths.pixels import to_tensor
+from brule.data.prepared import Crops
+from brule.maths.images import mirror, mirror_points, to_tensor
 from brule.method.context import Batch
-from brule.method.randomness import Order, generator
+
+
+def derive(seed: int, iteration: int, purpose: str) -> int:
+    """A 63-bit seed, unrelated for any two different arguments."""
+    digest = hashlib.sha256(f"{seed}/{iteration}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def generator(seed: int, iteration: int, purpose: str, device: torch.device) -> torch.Generator:
+    """A fresh torch generator on `device`."""
+    return torch.Generator(device).manual_seed(derive(seed, iteration, purpose))
+
+
+class Order:
+    """Rows of a data set in a new random order every epoch: `rows(turn)` is the turn-th batch, whatever came before."""
+
+    def __init__(self, size: int, batch: int, seed: int, purpose: str) -> None:
+        self.size, self.batch, self.seed, self.purpose = size, batch, seed, purpose
+        self._epoch = -1
+        self._permutation = np.arange(0)
+
+    def rows(self, turn: int) -> np.ndarray:
+        """Indices (batch,); an epoch's tail and the next epoch's head share a batch."""
+        positions = np.arange(turn * self.batch, (turn + 1) * self.batch)
+        return np.array([self._at(int(p) // self.size)[int(p) % self.size] for p in positions])
+
+    def _at(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng(derive(self.seed, epoch, self.purpose)).permutation(self.size)
+        return self._permutation
 
 
 class Batches:
     """A stream of batches: `at(turn)` depends on the seed and the turn alone.
 
     `permutation` (K,) tells which landmarks swap in the mirror; None: nothing is mirrored. Landmarks travel along where
-    the faces have them; an unsupervised run never opens them.
+    the crops have them; an unsupervised run never opens them.
     """
 
     def __init__(
         self,
-        faces: Faces,
+        crops: Crops,
         permutation: Tensor | None,
         size: int,
         seed: int,
         purpose: str,
         device: torch.device,
     ) -> None:
-        self.faces, self.seed, self.purpose, self.device = faces, seed, purpose, device
-        self.order = Order(len(faces.images), size, seed, f"{purpose}/order")
+        self.crops, self.seed, self.purpose, self.device = crops, seed, purpose, device
+        self.order = Order(len(crops.images), size, seed, f"{purpose}/order")
         self.permutation = permutation
-        framed = faces.index["framed"].to_numpy(dtype=bool)
+        framed = crops.index["framed"].to_numpy(dtype=bool)
         self.primary = None if framed.all() else framed
 
     def at(self, turn: int) -> Batch:
         """The turn-th batch."""
         rows = self.order.rows(turn)
-        I = to_tensor(self.faces.images[rows], self.device)
+        I = to_tensor(self.crops.images[rows], self.device)
         X = None
-        if self.faces.landmarks is not None:
-            X = torch.from_numpy(np.asarray(self.faces.landmarks[rows], np.float32)).to(self.device)
+        if self.crops.landmarks is not None:
+            X = torch.from_numpy(np.asarray(self.crops.landmarks[rows], np.float32)).to(self.device)
         if self.permutation is not None:
             random = generator(self.seed, turn, f"{self.purpose}/flip", self.device)
             flipped = torch.rand(len(rows), generator=random, device=self.device) < 0.5

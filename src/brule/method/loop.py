@@ -1,15 +1,52 @@
-"""The training loop: iterations, what is due between them, an exact resume, and the tuner's say.
+"""The resume state of a run: one file, replaced atomically, that holds everything the next iteration depends on.
+
+The training loop: iterations, what is due between them, an exact resume, and the tuner's say.
 
 Files, MLflow, the terminal: the observer's.
 """
 
+import io
+import shutil
 from typing import Any, Protocol
 
-from brule.method.best import Row
-from brule.method.checkpoint import Checkpoint
+import torch
+
+from brule.errors import BruleError
+from brule.files import root, write_bytes
 from brule.method.schedule import Moment
-from brule.method.training import State, Training
+from brule.method.training import Row, State, Training
 from brule.method.tuning import TRIAL, Online
+
+
+class Checkpoint:
+    """`.resume/<fingerprint>/state.pt`: a changed parameter or input has another fingerprint and starts afresh."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.folder = root() / ".resume" / fingerprint
+        self.path = self.folder / "state.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the file as a whole, or leave the old one."""
+        buffer = io.BytesIO()  # torch's own writer would turn a full disk into an error of its zip format
+        torch.save(state, buffer)
+        write_bytes(self.path, buffer.getvalue())
+
+    def load(self) -> dict[str, Any] | None:
+        """What `save` wrote last; None on a fresh start."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises whatever its zip reader or unpickler meets
+            raise BruleError(
+                f"{self.path}: the saved training state cannot be read ({type(error).__name__}); "
+                "delete this file to start the training afresh"
+            ) from None
+        return state
+
+    def delete(self) -> None:
+        """Called once the outputs are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Observer(Protocol):

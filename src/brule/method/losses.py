@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import relu, softplus
 
 from brule.maths import heatmaps, transport
-from brule.maths.decoding import decode
+from brule.maths.heatmaps import decode
 
 
 @dataclass(frozen=True)

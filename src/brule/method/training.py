@@ -1,45 +1,95 @@
-"""A run: its networks and all else that changes in it, one iteration, validation, the best checkpoint.
+"""The checkpoint that ships, and what decides that it does.
+
+What is measured on held-out images while training: NME, W₁ score and the collapse monitors.
+
+A run: its networks and all else that changes in it, one iteration, validation, the best checkpoint.
 
 An iteration depends on the saved state and on (seed, iteration) alone.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from brule.config import Config
-from brule.data.faces import Faces
+from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 from brule.maths import metrics
-from brule.maths.families import Family
-from brule.maths.mirror import mirror_all
-from brule.method import bundle
+from brule.maths.images import mirror_all, to_tensor
+from brule.maths.monitors import probe
+from brule.maths.warps import Family
+from brule.method import context as bundle
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
-from brule.method.batches import Batches
-from brule.method.best import Best, Row
+from brule.method.batches import Batches, derive, generator
 from brule.method.collapse import noted
 from brule.method.context import Settings
-from brule.method.randomness import derive, generator
+from brule.method.geometry import Calibration
 from brule.method.schedule import Moment, Schedule
-from brule.method.teacher import Calibration
-from brule.method.validation import validate
+
+Row = dict[str, float | int | str]
+
+
+@dataclass
+class Best:
+    """The checkpoint that ships: lowest validation W₁ among those without an alarm."""
+
+    score: float = float("inf")
+    iteration: int = 0
+    healthy: bool = False
+    row: Row = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
+    encoder: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def validate(
+    encoder: nn.Module,
+    crops: Crops,
+    X_b: NDArray[np.float64],
+    pair: tuple[int, int] | None,
+    healthy: dict[str, float],
+    device: torch.device,
+) -> tuple[dict[str, float], list[str]]:
+    """({'validation/nme': %, 'validation/w1': %, 'monitors/…': …}, alarms in words). Errors where there are landmarks.
+
+    healthy: the monitors of the unpaired shapes. An encoder whose answers are not finite has every alarm and no score.
+    """
+    try:
+        found, monitors = probe(lambda I: encoder(I)[-1], _batches(crops, device), X_b, pair)
+    except ValueError:  # transport's word for NaN
+        return {}, ["encoder is without a finite answer; look at the learning rates in train.stages, train.precision"]
+    row = {f"monitors/{name}": value for name, value in monitors.items()}
+    if crops.landmarks is not None:
+        known = np.isfinite(crops.landmarks).all((1, 2))
+        if known.any():
+            truth = crops.landmarks[known].astype(np.float64)
+            scale = metrics.normaliser(truth, pair)
+            row["validation/nme"] = float(np.mean(metrics.nme(found[known], truth, scale)))
+            row["validation/w1"] = float(np.mean(metrics.w1_score(found[known], truth, scale)))
+    return row, metrics.alarms(monitors, healthy)
+
+
+def _batches(crops: Crops, device: torch.device, size: int = 64) -> Iterator[Tensor]:
+    for start in range(0, len(crops.images), size):
+        yield to_tensor(crops.images[start : start + size], device)
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What a run is allowed to see."""
 
-    encoder: Faces
+    encoder: Crops
     """Algorithm 2's images; with landmarks in the semi-supervised and supervised modes only."""
-    gan: Faces
+    gan: Crops
     """Algorithm 1's images, never with landmarks."""
-    validation: Faces
+    validation: Crops
     scheme: Scheme
     X_b: np.ndarray
     shapes: np.ndarray

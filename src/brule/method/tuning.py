@@ -10,9 +10,8 @@ from optuna.distributions import FloatDistribution
 
 from brule.config import Config
 from brule.errors import BruleError
-from brule.method.best import Row
 from brule.method.golden_section import GoldenSectionSampler
-from brule.method.training import State, Training
+from brule.method.training import Row, State, Training
 
 TRIAL = "tuning/trial"
 

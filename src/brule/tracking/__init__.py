@@ -4,7 +4,6 @@ A store that cannot be opened fails at the start, in one sentence; a store that 
 costs the training.
 """
 
-from brule.tracking.run import Run
-from brule.tracking.store import run
+from brule.tracking.run import Run, run
 
 __all__ = ["Run", "run"]

@@ -1,25 +1,85 @@
-"""MLflow's registry of models: each detector that was evaluated is a version, and the best of them the `champion`."""
+"""When a new detector takes the alias `champion` from the old one: measured on the same images, it is better.
+
+MLflow's registry of models: each detector that was evaluated is a version, and the best of them the `champion`."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
 from brule.errors import BruleError
-from brule.tracking.champion import ALIAS, Measured, objection
-from brule.tracking.run import Run, public, reason, say
-from brule.tracking.store import alone, available, place
+from brule.tracking.run import Run, alone, available, place, public, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+
+ALIAS = "champion"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known about a version, on the validation split: the test split chooses nothing."""
+
+    crops: str
+    """A digest of the split's images and landmarks: equal ones make errors comparable."""
+    nme: float | None
+    """Percent; None where the split has no landmarks."""
+    floor: float | None
+    """That of the barycenter everywhere."""
+    alarms: Sequence[str] = ()
+    """How it collapsed, if it did."""
+
+    def tags(self) -> dict[str, str]:
+        """As tags of a version."""
+        numbers = {"validation.nme": self.nme, "validation.floor": self.floor}
+        return {
+            "validation.crops": self.crops,
+            **{name: "" if value is None else repr(value) for name, value in numbers.items()},
+            "alarms": "; ".join(self.alarms)[:5000],
+        }
+
+    @classmethod
+    def read(cls, tags: Mapping[str, str]) -> Self:
+        """From the tags of a version; one that somebody else registered has none of them."""
+        nme, floor = (_number(tags.get(f"validation.{name}")) for name in ("nme", "floor"))
+        alarms = (tags["alarms"],) if tags.get("alarms") else ()
+        return cls(tags.get("validation.crops", ""), nme, floor, alarms)
+
+
+def objection(own: Measured, champion: Measured | None) -> str | None:
+    """Why the alias stays where it is; None: it moves. `champion`: the version that has it now, if there is one."""
+    if own.nme is None or own.floor is None:
+        return "its validation split has no landmarks, so nothing is known about its error"
+    if own.alarms:
+        return "its collapse alarms stand"
+    if own.nme >= own.floor:
+        return f"its validation NME of {own.nme:.2f} % does not beat the floor of {own.floor:.2f} %"
+    if champion is None:
+        return None
+    if champion.nme is None or champion.crops != own.crops:
+        return "it was measured on other validation images than the champion, so the two errors cannot be compared"
+    if own.nme >= champion.nme:
+        return f"its validation NME of {own.nme:.3f} % does not beat the champion's {champion.nme:.3f} %"
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
 
 REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
 """What the registered model needs to be run."""
@@ -122,7 +182,7 @@ def save(folder: Path, weights: Path, run_id: str | None = None, model_id: str |
     pyfunc.save_model(
         str(folder),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
-        python_model=str(_PACKAGE / "serving" / "pyfunc.py"),
+        python_model=str(_PACKAGE / "detector" / "pyfunc.py"),
         artifacts={"detector": str(weights)},
         code_paths=[str(_PACKAGE)],
         pip_requirements=[f"{library}=={_version(library)}" for library in REQUIREMENTS],
@@ -161,7 +221,7 @@ def _version(library: str) -> str:
 
 
 def _example() -> str:
-    """An even picture: no face of anybody's is passed on with the model."""
+    """An even picture: no picture of anybody is passed on with the model."""
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "grey").save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""The application on this computer: the page at / and the API at /invocations."""

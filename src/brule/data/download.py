@@ -1,0 +1,299 @@
+"""Zip and tar archives, unpacked without ever writing outside their folder.
+
+From a location (URL, archive, folder) to a path on this disk: downloads are resumed and checked."""
+
+import errno
+import hashlib
+import http.client
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+import pooch
+
+from brule import files
+from brule.errors import BruleError
+from brule.terminal import transfer
+
+MAX_RATIO = 200
+"""An archive that unpacks to more than so many times its size is taken for a bomb."""
+HARMLESS = 2**30
+"""… unless that is less than so many bytes."""
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
+# A damaged gzip stream is an OSError without a number; damaged offsets and names are refused by the system.
+_NONSENSE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
+
+
+class DamagedError(BruleError):
+    """The archive's bytes are wrong: another download may mend it."""
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a zip or a tar (plain, .gz, .bz2, .xz), by its content, or by a name that claims so."""
+    if not path.is_file():
+        return False
+    named = path.name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".txz"))
+    return named or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def extract(archive: Path, folder: Path) -> None:
+    """Unpack every plain file of the archive below `folder`.
+
+    Raises BruleError naming the archive where it is damaged (`DamagedError`) or encrypted, where a member is absolute,
+    climbs out (`..`), or is a link or a device, and where it would unpack to an absurd size or to more than the disk
+    holds. What was unpacked before that remains: give a folder to throw away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = _Budget(archive, folder)
+    try:
+        with files.writing(folder):
+            if zipfile.is_zipfile(archive):
+                _extract_zip(archive, folder, budget)
+            else:
+                _extract_tar(archive, folder, budget)
+    except _BROKEN:
+        raise DamagedError(f"{archive}: the archive is damaged or cut short; download it again") from None
+    except OSError as error:
+        if error.errno not in _NONSENSE:
+            raise
+        raise DamagedError(f"{archive}: the archive is damaged or cut short; download it again") from None
+
+
+class _Budget:
+    """Counts the bytes to come, so that a bomb stops before it fills the disk."""
+
+    def __init__(self, archive: Path, folder: Path) -> None:
+        self.archive, self.total = archive, 0
+        self.limit = max(HARMLESS, MAX_RATIO * archive.stat().st_size)
+        self.free = shutil.disk_usage(folder).free
+
+    def spend(self, size: int) -> None:
+        self.total += size
+        if self.total > self.limit:
+            raise BruleError(f"{self.archive}: unpacks to more than {MAX_RATIO} times its size; this is no data set")
+        if self.total > self.free:
+            raise BruleError(f"{self.archive}: unpacks to more than the {self.free / 1e9:.1f} GB free; make room")
+
+
+def _extract_zip(archive: Path, folder: Path, budget: _Budget) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        members = opened.infolist()
+        budget.spend(sum(member.file_size for member in members))
+        for member in members:
+            mode = member.external_attr >> 16
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise BruleError(f"{archive}: {member.filename!r} is a link or a device; pack plain files")
+            if member.flag_bits & 1:
+                raise BruleError(f"{archive}: {member.filename!r} is encrypted; unpack it yourself and give the folder")
+            target = _inside(archive, folder, member.filename)
+            if not member.filename.endswith("/"):
+                with opened.open(member) as source:
+                    _copy(source, target)
+
+
+def _extract_tar(archive: Path, folder: Path, budget: _Budget) -> None:
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            budget.spend(member.size)
+            target = _inside(archive, folder, member.name)
+            if member.isdir():
+                continue
+            # Second lock on the same door: tarfile's own check, which also resolves what is on the disk already.
+            tarfile.data_filter(member, str(folder))
+            source = opened.extractfile(member) if member.isreg() else None
+            if source is None:
+                raise BruleError(f"{archive}: {member.name!r} is a link or a device; pack plain files")
+            with source:
+                _copy(source, target)
+
+
+def _inside(archive: Path, folder: Path, name: str) -> Path:
+    pure = PurePosixPath(name.replace("\\", "/"))
+    if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0] or "\0" in name:
+        raise BruleError(f"{archive}: {name!r} points outside the archive's folder; do not trust this archive")
+    return folder.joinpath(*pure.parts)
+
+
+def _copy(source: IO[bytes], target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as stream:
+        shutil.copyfileobj(source, stream, 2**20)
+
+
+@contextmanager
+def unpacked(path: Path, workspace: Path) -> Iterator[Path]:
+    """A folder as it is; an archive unpacked below `workspace`, and removed again at the end."""
+    if path.is_dir():
+        yield path
+        return
+    if not is_archive(path):
+        raise BruleError(f"{path}: is neither a folder nor a zip or tar archive; give one of these")
+    folder = workspace / path.name.split(".")[0]
+    try:
+        extract(path, folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+ATTEMPTS = 5
+TIMEOUT = 60.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+
+@contextmanager
+def local(location: str, sha256: str | None = None, key: str = "data.location") -> Iterator[Path]:
+    """The file or folder that a location names; a URL (http, https) is downloaded first, and kept only until the end.
+
+    A failure after the download keeps the file for the next run, except where it turned out damaged. Raises BruleError
+    naming the location where it does not exist, cannot be fetched, or has another sha256. `key`: the parameter it is
+    from, for these sentences.
+    """
+    scheme = urlsplit(location).scheme.lower()
+    if scheme in ("http", "https"):
+        folder = files.root() / ".resume" / "downloads" / hashlib.sha256(location.encode()).hexdigest()[:16]
+        try:
+            yield _download(location, sha256, folder)
+        except DamagedError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    path = _path(location, scheme, key)
+    if path.is_dir() and sha256 is not None:
+        raise BruleError(f"{location}: is a folder, which has no sha256; remove the digest, or set {key} to an archive")
+    if sha256 is not None:
+        actual = digest(path)
+        if actual != _hexadecimal(sha256):
+            raise BruleError(f"{path}: its sha256 is {actual}, not {sha256} as given; correct the file or the digest")
+    yield path
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _path(location: str, scheme: str, key: str) -> Path:
+    if scheme == "file":
+        path = Path(urllib.request.url2pathname(urlsplit(location).path))
+    elif len(scheme) > 1:
+        raise BruleError(f"{location}: {scheme} is not supported; give http, https, file, an archive or a folder")
+    else:
+        path = Path(location).expanduser()
+    if not path.exists() and (files.root() / path).exists():
+        path = files.root() / path
+    if not path.exists():
+        raise BruleError(f"{location}: does not exist; set {key} to a file, a folder, an archive or a URL")
+    if not os.access(path, os.R_OK):
+        raise BruleError(f"{location}: no permission to read it; change the permission")
+    return path
+
+
+def _hexadecimal(sha256: str) -> str:
+    return sha256.strip().lower().removeprefix("sha256:")
+
+
+def _download(url: str, sha256: str | None, folder: Path) -> Path:
+    name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
+    pooch.get_logger().setLevel("WARNING")
+    known = None if sha256 is None else f"sha256:{_hexadecimal(sha256)}"
+    fetcher = Resuming(folder / f"{name}.part")
+    with files.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return Path(pooch.retrieve(url, known, fname=name, path=folder, downloader=fetcher))
+        except ValueError as error:  # pooch's word for a wrong digest; it has thrown the file away
+            found = re.search(r"got ([0-9a-f]{64})", str(error))
+            actual = found.group(1) if found else "another one"
+            raise BruleError(
+                f"{url}: the download's sha256 is {actual}, not {sha256} as given; correct the URL or the digest"
+            ) from None
+
+
+class _BrokenError(Exception):
+    """The connection ended early: worth another attempt."""
+
+
+_PASSING = (_BrokenError, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError)
+
+
+class Resuming:
+    """A pooch downloader that keeps what has arrived in `partial` and asks the server for the rest (HTTP Range).
+
+    It goes on only where the server vouches, by a strong ETag or a date, that the file is still the same (If-Range).
+    """
+
+    def __init__(self, partial: Path, attempts: int = ATTEMPTS, pause: float = 1.0) -> None:
+        self.partial, self.attempts, self.pause = partial, attempts, pause
+        self.voucher = partial.with_name(f"{partial.name}.voucher")
+
+    def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
+        """Called by pooch. Raises BruleError naming the URL."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                self._continue(url)
+                break
+            except _PASSING as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise BruleError(f"{url}: the server says {error.code} {error.reason}; correct the URL") from None
+                if attempt == self.attempts:
+                    reason = getattr(error, "reason", error)
+                    raise BruleError(
+                        f"{url}: the download broke off ({reason}); run again to go on from there"
+                    ) from None
+                time.sleep(self.pause * attempt)
+        os.replace(self.partial, output_file)
+        self.voucher.unlink(missing_ok=True)
+
+    def _continue(self, url: str) -> None:
+        have = self.partial.stat().st_size if self.partial.exists() and self.voucher.exists() else 0
+        request = urllib.request.Request(url, headers={"User-Agent": "brule", "Accept-Encoding": "identity"})
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+            request.add_header("If-Range", self.voucher.read_text(encoding="utf-8"))
+        try:
+            response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise
+            self.partial.unlink()
+            raise _BrokenError("the kept part did not fit") from None
+        with response:
+            resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+            self._note(response)
+            self._receive(response, have if resumed else 0, url)
+
+    def _note(self, response: http.client.HTTPResponse) -> None:
+        etag = response.headers.get("ETag", "")
+        voucher = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+        if voucher:
+            self.voucher.write_text(voucher, encoding="utf-8")
+        else:
+            self.voucher.unlink(missing_ok=True)
+
+    def _receive(self, response: http.client.HTTPResponse, start: int, url: str) -> None:
+        length = response.headers.get("Content-Length")
+        total = None if length is None else start + int(length)
+        name = PurePosixPath(urlsplit(url).path).name
+        with self.partial.open("ab" if start else "wb") as stream, transfer(name, total, start) as advance:
+            while block := response.read(2**18):
+                stream.write(block)
+                advance(len(block))
+            arrived = stream.tell()
+        if total is not None and arrived != total:
+            raise _BrokenError(f"{arrived} of {total} bytes arrived")

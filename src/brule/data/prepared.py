@@ -1,0 +1,109 @@
+"""The prepared crops as training meets them: memory-mapped arrays, whose labels are opened only by who may see them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from brule.data.schemes import Scheme
+from brule.errors import BruleError
+
+Split = Literal["train", "validation", "test"]
+Array = npt.NDArray[Any]
+
+CROPS, BARYCENTER = Path("data/crops"), Path("data/barycenter.npy")
+_AGAIN = "run the prepare stage again"
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The crops of one split."""
+
+    images: npt.NDArray[np.uint8]
+    """(N, S, S, 3), memory-mapped, read-only."""
+    landmarks: npt.NDArray[np.float32] | None
+    """(N, K, 2) in crop units, NaN where unlabelled. None: not asked for, and never opened."""
+    index: pd.DataFrame
+    """A row an image: name, source, group (text), labelled, framed (bool: cut by its landmarks' box)."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load(folder: Path | str, split: Split, labels: bool) -> Crops:
+    """A split of the prepared folder. `labels=False` never opens its landmarks. Raises BruleError naming a bad file."""
+    place = Path(folder) / split
+    images = _array(place / "images.npy", np.uint8, 4)
+    landmarks = _array(place / "landmarks.npy", np.float32, 3) if labels else None
+    index = _index(place / "index.csv")
+    if len(index) != len(images) or (landmarks is not None and len(landmarks) != len(images)):
+        raise BruleError(f"{place}: its files differ in the number of images; {_AGAIN}")
+    return Crops(images, landmarks, index)
+
+
+def load_scheme(folder: Path | str) -> Scheme:
+    """The landmark scheme of the prepared folder."""
+    return Scheme.from_json(load_manifest(folder).get("scheme"))
+
+
+def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
+    """The unpaired shapes (M, K, 2) in crop units, in an order that says nothing about any image."""
+    return np.array(_array(Path(folder) / "shapes.npy", np.float32, 3))
+
+
+def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
+    """X_b (K, 2) in crop units, as the barycenter stage wrote it."""
+    return np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+
+
+def load_manifest(folder: Path | str) -> dict[str, Any]:
+    """What `prepare` noted: scheme, counts, image_size, labelled, halves, source, licence, extra."""
+    return read_manifest(Path(folder) / "manifest.json", _AGAIN)
+
+
+def read_manifest(path: Path, mend: str) -> dict[str, Any]:
+    """A manifest of any stage. Raises BruleError naming it, with the mend given, where it is missing or damaged."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise BruleError(f"{path}: is missing; {mend}") from None
+    except ValueError:
+        raise BruleError(f"{path}: is damaged; {mend}") from None
+    if not isinstance(manifest, dict):
+        raise BruleError(f"{path}: is damaged; {mend}")
+    return manifest
+
+
+def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "prepare") -> Array:
+    again = f"run the {stage} stage again"
+    try:
+        # An empty array cannot be mapped, and needs no mapping.
+        array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
+    except OSError:
+        raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
+    except (ValueError, EOFError):
+        raise BruleError(f"{path}: is damaged; {again}") from None
+    if array.dtype != dtype or array.ndim != dimensions:
+        raise BruleError(f"{path}: is {array.dtype} with {array.ndim} dimensions, as {stage} never writes; {again}")
+    return array
+
+
+_FACTS = ("labelled", "framed")
+
+
+def _index(path: Path) -> pd.DataFrame:
+    try:
+        text = dict.fromkeys(("name", "source", "group"), str)
+        # keep_default_na: an image may well be called NA.
+        frame = pd.read_csv(path, dtype=text | dict.fromkeys(_FACTS, int), keep_default_na=False)
+    except OSError:
+        raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
+    except ValueError:
+        raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
+    if list(frame.columns) != [*text, *_FACTS]:
+        raise BruleError(f"{path}: has other columns than prepare writes; {_AGAIN}")
+    return frame.astype(dict.fromkeys(_FACTS, bool))

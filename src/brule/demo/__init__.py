@@ -1,1 +1,0 @@
-"""The demonstration: a page on this computer, to which a person shows a photo and sees its landmarks."""

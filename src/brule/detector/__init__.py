@@ -1,0 +1,1 @@
+"""What ships: the detector, its weights, its answers, and the GAN that was trained beside it."""

@@ -1,0 +1,69 @@
+"""Landmarks that were found, as text: CSV and JSON for all photos or a video's frames, an iBUG `.pts` for one photo."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from brule.data.landmarks import format_pts
+from brule.detector.prediction import Prediction
+
+Answers = Mapping[Path, Prediction]
+"""Photo → its landmarks, in the order of the photos."""
+
+
+FRAMES = "frame,time,name,x,y,confidence\n"
+"""The head of a video's CSV."""
+
+
+def csv_text(answers: Answers) -> str:
+    """A line a landmark: image, name, x, y in the photo's pixels (from 0, the centre of the first), confidence."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image", "name", "x", "y", "confidence"])
+    for path, answer in answers.items():
+        writer.writerows([shown(path), *row] for row in _rows(answer))
+    return stream.getvalue()
+
+
+def json_text(answers: Answers) -> str:
+    """The same, a line a photo: [{"image": …, "landmarks": [{"name": …, "x": …, "y": …, "confidence": …}, …]}, …]."""
+    lines = [_json({"image": shown(path), "landmarks": _records(answer)}) for path, answer in answers.items()]
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def frame_csv(number: int, time: float, answer: Prediction) -> str:
+    """The lines of one frame, below FRAMES: its number from 0, its time in seconds, and as `csv_text` has it."""
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows([number, round(time, 4), *row] for row in _rows(answer))
+    return stream.getvalue()
+
+
+def frame_json(number: int, time: float, answer: Prediction) -> str:
+    """One frame, an element of a list: {"frame": …, "time": …, "landmarks": […]}, and as `json_text` has it."""
+    return _json({"frame": number, "time": round(time, 4), "landmarks": _records(answer)})
+
+
+def pts_text(answer: Prediction) -> str:
+    """One photo's, in pixels counted from 1 as the format has it; without names and confidence."""
+    return format_pts(answer.points)
+
+
+def shown(path: Path) -> str:
+    """A path as text that every encoding takes: bytes that are no UTF-8 become marks."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _records(answer: Prediction) -> list[dict[str, str | float]]:
+    return [dict(zip(("name", "x", "y", "confidence"), row, strict=True)) for row in _rows(answer)]
+
+
+def _rows(answer: Prediction) -> Iterator[tuple[str, float, float, float]]:
+    for name, (x, y), sure in zip(answer.names, answer.points.tolist(), answer.confidence.tolist(), strict=True):
+        yield name, round(x, 3), round(y, 3), round(sure, 4)

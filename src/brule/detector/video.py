@@ -1,0 +1,225 @@
+"""Video files, a frame at a time: read upright and as RGB, written as H.264. The one door to PyAV.
+
+Landmarks of a video made calm: the one-euro filter of Casiez, Roussel and Vogel (CHI 2012).
+
+Landmarks through the frames of a video: where to look in the next one, and how the answers are made calm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from brule.errors import BruleError
+from brule.files import atomic
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from brule.detector.model import Detector
+from brule.detector.prediction import Box, Prediction
+
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+INSTALL = "pip install -e '.[video]' -c constraints.txt"
+_TICKS = 90_000  # a second, of the times in a written file
+_CRF = {"crf": "18"}  # of x264: hardly to be told from the original
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Frame(NamedTuple):
+    """One picture of a video."""
+
+    number: int
+    """From 0."""
+    time: float
+    """Seconds since the first."""
+    pixels: Pixels
+    """(H, W, 3), RGB, upright as the file says."""
+
+
+def length(path: Path) -> int:
+    """How many frames a video says it has, roughly; 0 where it does not say. Raises BruleError as `frames` does."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        return stream.frames or round(float((container.duration or 0) * (stream.average_rate or 0)) / 1e6)
+
+
+def frames(path: Path) -> Iterator[Frame]:
+    """The frames of a video, one in memory at once.
+
+    Raises BruleError naming the file: PyAV is missing, there is no such file, it is no video, or is torn, which shows
+    at the frame where it is.
+    """
+    with _opened(path) as container:
+        yield from _decoded(container.decode(container.streams.video[0]), container.streams.video[0], path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
+    av = _av(path)
+    if not path.is_file():
+        raise BruleError(f"{path}: there is no such file; give the path of a video")
+    try:
+        # Only this file: a playlist in the guise of a video may name others, and other computers.
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+            if not container.streams.video:
+                raise BruleError(f"{path}: has no pictures in it; give a video")
+            yield container
+    except av.FFmpegError as error:
+        reason = " ".join(str(error.strerror or error).lower().split())
+        raise BruleError(f"{path}: is no whole video ({reason}); give another one, or convert it anew") from None
+
+
+def _decoded(decoded: Iterator[VideoFrame], stream: VideoStream, path: Path) -> Iterator[Frame]:
+    rate, number, start, size = float(stream.average_rate or 25), -1, 0.0, (0, 0)
+    for number, frame in enumerate(decoded):
+        time = number / rate if frame.time is None else frame.time
+        if not number:
+            start, size = time, (frame.width, frame.height)
+        pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
+        # FFmpeg's turn is counterclockwise, as np.rot90's is.
+        upright = np.rot90(pixels, round(frame.rotation / 90))
+        yield Frame(number, time - start, np.ascontiguousarray(upright))
+    if number < 0:
+        raise BruleError(f"{path}: has no pictures in it; give a video")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Callable[[Pixels, float], None]]:
+    """Yield what adds a picture (H, W, 3) and its time, in seconds, to the .mp4 at `path`; sound there is none.
+
+    Atomic. H.264 wants even sides: an odd picture loses its last row or column.
+    """
+    av = _av(path)
+    stream: VideoStream | None = None
+    last = -1
+
+    def add(pixels: Pixels, time: float) -> None:
+        nonlocal stream, last
+        height, width = (side - side % 2 for side in pixels.shape[:2])
+        if stream is None:
+            stream = container.add_stream("libx264", rate=30, options=_CRF, time_base=Fraction(1, _TICKS))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+        last = max(last + 1, round(time * _TICKS))
+        frame.pts, frame.time_base = last, Fraction(1, _TICKS)
+        container.mux(stream.encode(frame))
+
+    with atomic(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        yield add
+        if stream is not None:
+            container.mux(stream.encode(None))
+
+
+def _av(path: Path) -> ModuleType:
+    try:
+        import av
+    except ImportError:
+        raise BruleError(f"{path}: for videos the library PyAV is needed; {INSTALL}") from None
+    return av
+
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass
+class OneEuro:
+    """x̂ᵢ = α xᵢ + (1 − α) x̂ᵢ₋₁, a low-pass filter whose cutoff f rises with the speed: calm at rest, prompt in motion.
+
+    α(f) = 1 / (1 + 1 / (2π f Δt)), f = f_min + β |v̂| / w, where v̂ is a landmark's velocity, itself filtered with the
+    cutoff f_v, and w the width of all landmarks, so that a photo's resolution changes nothing. Of noise at rest
+    α / (2 − α) of the variance stays, α = α(f_min), if β = 0; somewhat more otherwise, since β takes noise for motion.
+    At a steady s widths a second a landmark trails by s / (2π (f_min + β s)) widths, less than 1 / (2π β) at any speed.
+    """
+
+    f_min: float = 1.0
+    """Hz: the lower, the calmer at rest."""
+    beta: float = 30.0
+    """Hz for each width a second: the higher, the less it trails."""
+    f_v: float = 3.0
+    """Hz: the lower, the calmer at rest, and the later it notices motion."""
+    _raw: Points | None = field(default=None, init=False)
+    _last: Points | float = field(default=0.0, init=False)
+    _velocity: Points | float = field(default=0.0, init=False)
+    _time: float = field(default=0.0, init=False)
+
+    def __call__(self, points: Points, time: float) -> Points:
+        """x̂ for points (K, 2), pixels, at a time in seconds. The first ones, and those at no later time, stay."""
+        step, width = time - self._time, float(np.ptp(points[:, 0]))
+        if self._raw is None or not step > 0 or not width > 0:
+            self._raw, self._last, self._velocity, self._time = points, points, 0.0, time
+            return points
+        a = _alpha(self.f_v, step)
+        self._velocity = a * (points - self._raw) / step + (1 - a) * self._velocity
+        speed = np.linalg.norm(self._velocity, axis=-1, keepdims=True) / width  # (K, 1)
+        alpha = _alpha(self.f_min + self.beta * speed, step)
+        smoothed: Points = alpha * points + (1 - alpha) * self._last
+        self._raw, self._last, self._time = points, smoothed, time
+        return smoothed
+
+
+def _alpha(cutoff: npt.NDArray[np.float64] | float, step: float) -> npt.NDArray[np.float64]:
+    return np.asarray(1 / (1 + 1 / (2 * math.pi * cutoff * step)))
+
+
+_APART = 0.25
+"""Mean distance of two answers, in widths of the landmarks, beyond which they cannot mean the same object."""
+
+
+def follow(
+    detector: Detector, frames: Iterable[Frame], box: Box | None, refine: bool, smooth: bool
+) -> Iterator[tuple[Frame, Prediction]]:
+    """Each frame with its landmarks.
+
+    Without `refine` every frame is looked at by itself, in its middle or at the box. With it, around the points of the
+    frame before, which is nearer to the crops of training, and anew, as `Detector.predict` does with `refine`: where
+    the two cannot mean the same object, one of them has lost it, and the surer holds. `smooth`: by the one-euro filter,
+    which begins anew where the points jump.
+    """
+    calm, before = OneEuro(), None
+    for frame in frames:
+        try:
+            found = detector.predict(frame.pixels, box, refine)
+        except BruleError as error:  # which knows no better name
+            raise BruleError(str(error).replace("image 0", f"frame {frame.number}", 1)) from None
+        if before is not None:
+            found = _agreed(_near(detector, frame, before), found) if refine else found
+            calm = OneEuro() if _elsewhere(before, found) else calm
+        before = found
+        yield frame, replace(found, points=calm(found.points, frame.time)) if smooth else found
+
+
+def _near(detector: Detector, frame: Frame, before: Prediction) -> Prediction | None:
+    """What is found around the points of the frame before; None where no square can be cut there."""
+    low, size = before.points.min(0), np.ptp(before.points, axis=0)
+    try:
+        found: Prediction = detector.predict(frame.pixels, [*low, *size])
+        return found
+    except BruleError:
+        return None
+
+
+def _agreed(near: Prediction | None, anew: Prediction) -> Prediction:
+    """Near, unless they disagree and `anew` is surer. Where they agree sharpness decides nothing: a view from further
+    off is sharper, in pixels of its map, and less exact."""
+    if near is None:
+        return anew
+    lost = _elsewhere(near, anew) and anew.confidence.mean() > near.confidence.mean()
+    return anew if lost else near
+
+
+def _elsewhere(one: Prediction, other: Prediction) -> bool:
+    apart = np.linalg.norm(one.points - other.points, axis=-1).mean()
+    return bool(apart > _APART * np.ptp(other.points[:, 0]))

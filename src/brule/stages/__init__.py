@@ -1,0 +1,1 @@
+"""What the pipeline and its tools do: each script of pipelines/ calls one of these."""

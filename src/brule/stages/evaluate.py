@@ -1,0 +1,181 @@
+"""The `evaluate` stage: the detector measured on faces that training never saw: numbers, pictures, card and page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from brule import figures, files, machine, tracking
+from brule.config import Config, flatten
+from brule.data import prepared
+from brule.detector.gan import Gan
+from brule.detector.model import Detector
+from brule.errors import BruleError
+from brule.maths import metrics
+from brule.stages import card, scores, wording
+from brule.stages.report import Findings, gather, page
+from brule.stages.scores import Floats, Split, look, measure, speed
+from brule.tracking import registry
+from brule.tracking.registry import Measured
+
+MODELS, RESULTS = Path("models"), Path("results")
+FIGURES = RESULTS / "figures"
+
+_CURVES = {
+    "detector": "detector",
+    "floor": "floor: the barycenter everywhere",
+    "oracle_affine": "oracle: affine map",
+    "oracle_similarity": "oracle: similarity",
+}
+_THRESHOLDS = np.linspace(0, 30, 301)
+
+
+def evaluate(config: Config) -> dict[str, Any]:
+    """Write results/metrics.json, ced.csv, figures and report.html, and models/README.md; return the metrics.
+
+    The MLflow run of the training is continued, and the detector becomes a version of the model `tracking.model` in
+    MLflow's registry. Splits without landmarks have null scores and pictures of the answers.
+    """
+    detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
+    trained = prepared.read_manifest(RESULTS / "train.json", "run the train stage again")
+    manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
+    X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size
+    healthy = metrics.monitors(unpaired, X_b, detector.scheme.normaliser)
+    with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
+        run.params(flatten(config))
+        held_out = {name: prepared.load(prepared.CROPS, name, labels=True) for name in ("test", "validation")}
+        splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
+        seen = splits["test" if len(splits["test"].images) else "validation"]
+        report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
+        report["monitors"] = look(detector, seen.images, X_b, batch)
+        report["alarms"] = _ended(trained) + metrics.alarms(report["monitors"], healthy)
+        report["images_per_second"] = speed(detector, seen.images, batch)
+        shapes = scores.held_out(splits["validation"].truth, unpaired)
+        report["samples"] = scores.measure_samples(gan, detector, shapes, splits["validation"].images, batch)
+        files.write_json(RESULTS / "metrics.json", _finite(report))
+        files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
+        shutil.rmtree(FIGURES, ignore_errors=True)  # what another run drew is none of this one's
+        draw(detector, splits, config.evaluate.overlays, healthy)
+        if gan.iterations:
+            rows, asked = scores.panel(gan, shapes, config.evaluate.overlays)
+            figures.sample_grid(rows, asked, FIGURES / "samples.png", detector.scheme, marked=2)
+        files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
+        limits, address = metrics.bounds(healthy), run.address()
+        told = Findings(detector, report, trained, manifest, flatten(config), limits, address, gather(RESULTS))
+        files.write_text(RESULTS / "report.html", page(told))
+        _tell(run, report, int(trained.get("best_iteration", 0)))
+        measured = _measured(report, splits["validation"], detector)
+        registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
+    return report
+
+
+def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
+    """Pass the numbers and the files on to MLflow."""
+    # Training has charts named validation/… and monitors/… of its own; these points do not belong on them.
+    own = ("test", "samples")
+    named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
+    run.metrics(dict(numbers(named)), iteration)
+    run.tags({"alarms": json.dumps(report["alarms"])})
+    run.artifact(FIGURES, "figures")
+    for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
+        run.artifact(path, "results")
+
+
+def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:
+    """What decides whether this detector takes the place of the best one so far."""
+    digest = hashlib.sha256(json.dumps(detector.scheme.to_json()).encode())
+    for array in (validation.images, validation.truth):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    scores = validation.scores
+    return Measured(digest.hexdigest()[:16], scores["nme"], scores["floor_nme"], report["alarms"])
+
+
+def _ended(trained: Mapping[str, Any]) -> list[str]:
+    """How the training ended if it collapsed, which must be known even where the detector written is a healthy one."""
+    collapsed = trained.get("collapsed")
+    return [collapsed["sentence"]] if collapsed else []
+
+
+def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """('test/nme', 7.1), …: the numbers of a report under names that MLflow groups; what is no number is left out."""
+    for name, value in report.items():
+        if isinstance(value, Mapping):
+            yield from numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", float(value)
+
+
+def ced_table(split: Split) -> str:
+    """results/ced.csv: the share of images within each threshold (percent); empty cells without landmarks."""
+    table = {"threshold": _THRESHOLDS}
+    for name in _CURVES:
+        missing = np.full(len(_THRESHOLDS), np.nan)
+        table[name] = metrics.ced(split.errors[name], _THRESHOLDS) if split.errors else missing
+    return str(pd.DataFrame(table).to_csv(index=False, float_format="%.6g"))
+
+
+def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float]) -> None:
+    """results/figures: the error's distribution, the best, median and worst faces, and the course of training."""
+    test, validation = splits["test"], splits["validation"]
+    figures.ced({label: test.errors[name] for name, label in _CURVES.items() if test.errors}, FIGURES / "ced.png")
+    shown = test if len(test.images) else validation
+    if len(shown.images):
+        errors = shown.errors.get("detector")
+        path = FIGURES / "overlays.png"
+        figures.overlays(shown.images, shown.points, shown.truth, errors, detector.scheme, path, columns=columns)
+    limits = metrics.bounds(healthy)
+    figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
+    trials = pd.read_csv(RESULTS / "history.csv")
+    if "tuning/trial" in trials:
+        figures.search(trials[trials["tuning/trial"].notna()].sort_values("tuning/trial"), FIGURES / "tuning.png")
+
+
+def show(report: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print the scores beside the floor and the oracles, what they mean in words, and where the pictures are."""
+    console = console or Console()
+    table = Table("error, %", "test NME", "test W₁", "validation NME", "validation W₁")
+    rows = {"detector": "", "floor: X_b everywhere": "floor_"}
+    rows |= {"oracle: similarity": "oracle_similarity_", "oracle: affine map": "oracle_affine_"}
+    for label, prefix in rows.items():
+        cells = [report[split].get(f"{prefix}{score}") for split in ("test", "validation") for score in ("nme", "w1")]
+        table.add_row(label, *("–" if value is None else f"{value:.2f}" for value in cells))
+    console.print(table)
+    if report["samples"]["shapes"]:
+        table = Table("images by the GAN", *wording.SAMPLES.values())
+        table.add_row("G(shape, z)", *wording.samples(report["samples"]))
+        console.print(table)
+    for sentence in (wording.verdict(report["test"]), *report["alarms"]):
+        console.print(sentence, highlight=False, soft_wrap=True)
+    places = f"the run on a page: {RESULTS}/report.html; pictures: {FIGURES}/; the model card: {MODELS}/README.md"
+    console.print(places, highlight=False, soft_wrap=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: a monitor that has none to tell (the nearest of one landmark) becomes null."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _gan(detector: Detector) -> Gan:
+    return Gan.load(MODELS / "gan.safetensors", detector.device, (len(detector.scheme.names), detector.image_size))
+
+
+def _barycenter(detector: Detector) -> Floats:
+    X_b = prepared.load_barycenter().astype(np.float64)
+    if X_b.shape != detector.barycenter.shape:
+        raise BruleError(
+            f"{prepared.BARYCENTER} has the shape {X_b.shape}, but the detector answers {len(detector.barycenter)} "
+            "landmarks; run `dvc repro` to train it on these data"
+        )
+    return X_b

@@ -1,0 +1,174 @@
+"""A detector against a split of prepared crops: errors beside floor and oracles, collapse monitors, speed.
+
+How good G's images are: do they show the landmarks asked for, whatever z, and does z change the rest?"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from brule.data.prepared import Crops
+from brule.detector.gan import Gan
+from brule.detector.model import Detector
+from brule.maths import metrics
+from brule.maths.monitors import probe
+
+Floats = npt.NDArray[np.float64]
+Images = npt.NDArray[np.uint8]
+
+UNMEASURED: dict[str, Any] = {
+    **dict.fromkeys(("nme", "w1", "floor_nme", "floor_w1", "oracle_similarity_nme", "oracle_affine_nme")),
+    **dict.fromkeys(("auc_08", "failure_08", "failure_10")),
+    "images": 0,
+}
+"""The scores of a split without landmarks."""
+_PARTS = {
+    "jaw": {"jaw", "chin"},
+    "brows": {"brow", "eyebrow"},
+    "nose": {"nose", "nostril"},
+    "eyes": {"eye", "pupil"},
+    "mouth": {"mouth", "lip"},
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """What was found on a split; where it has landmarks, on its labelled images alone, and how far off it is."""
+
+    images: Images
+    """(N, S, S, 3)."""
+    points: npt.NDArray[np.float32]
+    """(N, K, 2), the detector's answers in crop units."""
+    truth: Floats | None
+    """(N, K, 2); None: no image has landmarks."""
+    errors: dict[str, Floats]
+    """NME (N,), percent, of `detector`, `floor`, `oracle_similarity`, `oracle_affine`; empty without landmarks."""
+    scores: dict[str, Any]
+    """Means over the images, as results/metrics.json has them."""
+
+
+def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Split:
+    """Errors of the detector, of X_b everywhere, and of the best similarity and affine map of X_b for each object."""
+    if crops.landmarks is None or not len(known := np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))):
+        return Split(crops.images, detector.points(crops.images, batch), None, {}, UNMEASURED)
+    images, truth = crops.images[known], crops.landmarks[known].astype(np.float64)
+    points = detector.points(images, batch)
+    found, scale = points.astype(np.float64), metrics.normaliser(truth, detector.scheme.normaliser)
+    errors = {
+        "detector": metrics.nme(found, truth, scale),
+        "floor": metrics.floor(truth, X_b, scale),
+        "oracle_similarity": metrics.oracle_similarity(truth, X_b, scale),
+        "oracle_affine": metrics.oracle_affine(truth, X_b, scale),
+    }
+    scores: dict[str, Any] = {
+        "nme": float(errors["detector"].mean()),
+        "w1": float(metrics.w1_score(found, truth, scale).mean()),
+        **{f"{name}_nme": float(errors[name].mean()) for name in ("floor", "oracle_similarity", "oracle_affine")},
+        "floor_w1": float(metrics.w1_score(np.tile(X_b, (len(truth), 1, 1)), truth, scale).mean()),
+        "auc_08": float(metrics.auc(errors["detector"], 8.0)),
+        "failure_08": float(metrics.failure_rate(errors["detector"], 8.0)),
+        "failure_10": float(metrics.failure_rate(errors["detector"], 10.0)),
+        "images": len(images),
+    }
+    if groups := parts(detector.scheme.names):
+        each = {name: metrics.nme(found[:, k], truth[:, k], scale) for name, k in groups.items()}
+        scores["parts"] = {name: float(values.mean()) for name, values in each.items()}
+    return Split(images, points, truth, errors, scores)
+
+
+def parts(names: tuple[str, ...]) -> dict[str, list[int]]:
+    """Landmarks by facial part, as far as words in their names tell one; none where they tell less than two parts."""
+    words = [set(re.findall(r"[a-z]+", name.lower())) for name in names]
+    groups = {part: [k for k, word in enumerate(words) if word & known] for part, known in _PARTS.items()}
+    groups = {part: indices for part, indices in groups.items() if indices}
+    return groups if len(groups) > 1 else {}
+
+
+def look(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
+    """The collapse monitors, which need no landmarks. Nothing without images."""
+    batches = (detector.tensor(images[start : start + batch]) for start in range(0, len(images), batch))
+    return probe(detector.log_maps, batches, X_b, detector.scheme.normaliser)[1]
+
+
+def speed(detector: Detector, images: Images, batch: int = 64, seconds: float = 1.0) -> float | None:
+    """Images a second, crops in memory to landmarks in memory: the best of the passes that fit into the time given."""
+    if not len(images):
+        return None
+    some = images[: 2 * batch]
+    detector.points(some, batch)  # the first pass also allocates
+    best, end = float("inf"), time.perf_counter() + seconds
+    while True:
+        start = time.perf_counter()
+        detector.points(some, batch)
+        best = min(best, time.perf_counter() - start)
+        if time.perf_counter() >= end:
+            return round(len(some) / best, 1)
+
+
+UNMEASURED_SAMPLES: dict[str, Any] = {**dict.fromkeys(("nme", "nme_floor", "drift", "diversity")), "shapes": 0}
+"""The scores where no GAN was trained, or there are not two shapes to tell apart."""
+_AT_MOST = 500
+
+
+def held_out(truth: Floats | None, unpaired: npt.NDArray[Any]) -> Floats:
+    """The true shapes (N, K, 2) to ask G for, at most 500: those of validation, or the unpaired ones without any."""
+    some: Floats = spread(unpaired if truth is None else truth, _AT_MOST).astype(np.float64)
+    return some
+
+
+def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, batch: int = 64) -> dict[str, Any]:
+    """The scores of G(shape, z₁) and G(shape, z₂), truncated styles of fixed noise, over shapes (N, K, 2).
+
+    nme: of the detector's points on an image, against the shape asked for. nme_floor: against the shape of another
+    image, which is what G would score if it ignored its condition. drift: mean distance of the points on G(shape, z₁)
+    from those on G(shape, z₂), over the shape's normaliser; all three in percent. diversity: mean
+    ‖G(shape, z₁) − G(shape, z₂)‖₁ over that of two random images of real (M, S, S, 3); 1: z changes as much as another
+    object would.
+    """
+    if not gan.iterations or len(shapes) < 2:
+        return UNMEASURED_SAMPLES
+    drawn = [gan.images(shapes, styles, batch) for styles in gan.styles(2 * len(shapes)).chunk(2)]
+    found = [detector.points(images, batch) for images in drawn]
+    scale, other = metrics.normaliser(shapes, detector.scheme.normaliser), shapes[another(len(shapes))]
+    other_scale = metrics.normaliser(other, detector.scheme.normaliser)
+    crops = spread(real, _AT_MOST)
+    typical = _distance(crops, crops[another(len(crops))]) if len(crops) > 1 else 0.0
+    return {
+        "nme": float(np.mean([metrics.nme(points, shapes, scale) for points in found])),
+        "nme_floor": float(np.mean([metrics.nme(points, other, other_scale) for points in found])),
+        "drift": float(metrics.nme(found[0], found[1], scale).mean()),
+        "diversity": _distance(*drawn) / typical if typical else None,
+        "shapes": len(shapes),
+    }
+
+
+def panel(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tuple[dict[str, Images], Floats]:
+    """({row's name: images (N, S, S, 3)}, shapes (N, K, 2)): an empty ground, then G(shape, z) with one z a row."""
+    some = spread(shapes, columns)
+    ground = np.full((len(some), gan.image_size, gan.image_size, 3), 244, np.uint8)
+    rows = {f"z{k + 1}": gan.images(some, style.expand(len(some), -1)) for k, style in enumerate(gan.styles(styles))}
+    return {"shape": ground, **rows}, some
+
+
+def spread(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """At most `count` of the rows, evenly spread over all."""
+    some: npt.NDArray[Any] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return some
+
+
+def another(count: int) -> npt.NDArray[np.intp]:
+    """(count,): for each of two or more a random other one, and each is the other of just one; always the same."""
+    order = np.random.default_rng(0).permutation(count)
+    others = np.empty(count, np.intp)
+    others[order] = np.roll(order, 1)
+    return others
+
+
+def _distance(one: Images, two: Images) -> float:
+    """Mean ‖a − b‖₁ of images (N, S, S, 3), per pixel and channel, in the unit of [−1, 1]."""
+    return float(np.mean([np.abs(a.astype(np.float32) - b).mean() for a, b in zip(one, two, strict=True)])) / 127.5
