@@ -64,7 +64,7 @@ def champion(root: Path) -> str | None:
         (replace(GOOD, nme=20.0), replace(GOOD, nme=30.0), "does not beat the floor"),
         (replace(GOOD, nme=None, floor=None), None, "no landmarks"),
         (replace(GOOD, alarms=("spread is 0.1",)), None, "collapse alarms stand"),
-        (replace(GOOD, faces="others"), replace(GOOD, nme=9.0), "other validation images"),
+        (replace(GOOD, crops="others"), replace(GOOD, nme=9.0), "other validation images"),
         (GOOD, Measured.read({}), "other validation images"),
         (GOOD, Measured.read({"validation.nme": "much"}), "other validation images"),
     ],
@@ -94,7 +94,7 @@ def test_versions_pile_up_only_with_new_weights_and_the_best_one_is_champion(
     assert "mlflow.MlflowClient().set_registered_model_alias('brule', 'champion', '1')" in told
     told, now = register(1, GOOD)
     assert now == "2" and told == "brule: registered as version 2 of the model brule: it is the champion now\n"
-    told, now = register(2, replace(GOOD, nme=3.0, faces="others"))
+    told, now = register(2, replace(GOOD, nme=3.0, crops="others"))
     assert now == "2" and "champion stays version 2, since it was measured on other validation images" in told
     told, now = register(1, replace(GOOD, nme=4.5))
     assert now == "2" and "these weights are already version 2 of the model brule: it is the champion already" in told
