@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline test smoke table1 tune
+.PHONY: help pipeline test smoke table1 tune numbers relock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,13 @@ table1: $(INSTALLED) ## the results table, in hours: LOCATION=/path/to/300w CELE
 
 tune: $(INSTALLED) ## search for the coefficients c5-c10 from the trained models: FLAGS="--trials 40 --workers 2"
 	$(VENV)/bin/python pipelines/tune.py $(FLAGS)
+
+numbers: $(INSTALLED) ## write the method's numbers anew, after VERSION was raised
+	WRITE_NUMBERS=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/method/test_numbers.py
+
+relock: $(INSTALLED) ## take over an edit that changes no result: the numbers test, then dvc.lock follows the code
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/method/test_numbers.py
+	$(VENV)/bin/dvc commit -f
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \

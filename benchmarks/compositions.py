@@ -1,6 +1,6 @@
 """The two compositions that are compared, and the iterations that are timed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,19 +26,20 @@ def inputs(size: int) -> Inputs:
     radius, angle = 0.33 * np.sqrt((k + 0.5) / LANDMARKS), k * np.pi * (3 - np.sqrt(5))
     X_b = 0.5 + np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1)
     index = pd.DataFrame({"framed": np.ones(IMAGES, bool)})
-    faces = Crops(random.integers(0, 256, (IMAGES, size, size, 3), np.uint8), None, index)
+    crops = Crops(random.integers(0, 256, (IMAGES, size, size, 3), np.uint8), None, index)
     shapes = (X_b + random.normal(0, 0.01, (SHAPES, LANDMARKS, 2))).astype(np.float32)
-    return Inputs(faces, faces, faces, Scheme.of(LANDMARKS), X_b.astype(np.float32), shapes)
+    return Inputs(crops, crops, crops, Scheme.of(LANDMARKS), X_b.astype(np.float32), shapes)
 
 
 def build(parameters: config.Config, device: torch.device, exchanged: bool) -> Training:
     """A fresh training; `exchanged`: float32, contiguous memory, plain optimisers, with the same weights."""
+    wanted = parameters.machine
     if exchanged:
-        train = parameters.train.model_copy(update={"precision": "float32"})
-        parameters = parameters.model_copy(update={"train": train})
+        wanted = wanted.model_copy(update={"precision": "float32"})
+        parameters = parameters.model_copy(update={"machine": wanted})
     training = Training(parameters, inputs(parameters.prepare.image_size), device)
-    train, images = parameters.train, to_tensor(training.inputs.gan.images[: parameters.train.batch_size], device)
-    training.compute(machine.pace(training.networks.E, images, torch.get_num_threads(), train.precision).precision)
+    images, precision = to_tensor(training.inputs.gan.images[: parameters.train.batch_size], device), wanted.precision
+    training.set_precision(machine.pace(training.networks.E, images, torch.get_num_threads(), precision).precision)
     if exchanged:
         for network in vars(training.networks).values():
             network.to(memory_format=torch.contiguous_format)
@@ -55,11 +56,11 @@ class Stages(NamedTuple):
     joint: config.Stage
 
 
-def stages(train: config.Train) -> Stages:
-    every = list(train.stages.values())
+def stages(every: Iterable[config.Stage]) -> Stages:
+    learning = [stage for stage in every if stage.encoder_period]
     return Stages(
-        [stage for stage in every if stage.encoder_every and not stage.gan_every][-1],
-        next(stage for stage in every if stage.encoder_every and stage.gan_every),
+        [stage for stage in learning if not stage.gan_every][-1],
+        next(stage for stage in learning if stage.gan_every),
     )
 
 
@@ -81,7 +82,7 @@ def iterations(t: Training) -> dict[str, Callable[[int], Any]]:
 
         return run
 
-    chosen = stages(t.config.train)
+    chosen = stages(t.config.stages.values())
     return {
         "encoder": encoder(chosen.encoder, 0.0),
         "algorithm 2": encoder(chosen.joint, 1.0),

@@ -26,7 +26,7 @@ from brule.data.schemes import IBUG68
 from brule.detector.model import Detector
 from brule.detector.onnx import to_onnx
 from brule.networks.hourglass import LandmarkEncoder
-from brule.synthetic.picture import render
+from brule.synthetic import render
 
 README = Path(__file__).parent / "README.md"
 BATCHES = (1, 32)

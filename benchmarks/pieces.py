@@ -15,8 +15,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from brule.maths.warps import Warp
-from brule.method import algorithm1, context, geometry, losses
-from brule.method import algorithm2 as generative
+from brule.method import algorithm2, context, geometry, losses
 from brule.method.batches import Batches
 from brule.method.geometry import Geometry
 from brule.method.training import Training
@@ -39,7 +38,6 @@ def pieces(training: Training) -> list[Piece]:
     n, o, plain = training.networks, training.optimisers, straightforward
     timed = [
         Piece("batches", Batches, "at"),
-        Piece("teacher", algorithm1, "_deformed_condition"),
         Piece("teacher", Geometry, "target"),
         Piece("g: field", Warp, "sample", plain.sample),
         Piece("g: images", Warp, "images"),
@@ -47,8 +45,8 @@ def pieces(training: Training) -> list[Piece]:
         Piece("g: points", Warp, "points"),
         Piece("g: points", plain.Warp, "points"),
         Piece("teacher", plain.Warp, "origins"),
-        *(Piece("photometric", module, "jitter", plain.jitter) for module in (geometry, generative)),
-        *(Piece("photometric", module, "cutout", plain.cutout) for module in (geometry, generative)),
+        *(Piece("photometric", module, "jitter", plain.jitter) for module in (geometry, algorithm2)),
+        *(Piece("photometric", module, "cutout", plain.cutout) for module in (geometry, algorithm2)),
         Piece("teacher", n.E_ema, "forward"),
         Piece("E", n.E, "forward"),
         *(Piece("G, D, S", network, "forward") for network in (n.G, n.D, n.S, n.So)),

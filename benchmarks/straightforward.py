@@ -16,8 +16,8 @@ from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import get_tps_transform, warp_image_tps, warp_points_tps
 from torch import Generator, Tensor, nn
 
+from brule.maths.family import Family
 from brule.maths.heatmaps import PAPER_UNIT, centres
-from brule.maths.warps import Family
 from brule.method.losses import BarycenterTerms
 from brule.networks.layers import ModulatedConv, Resample, ToRGB
 

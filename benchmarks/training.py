@@ -48,10 +48,10 @@ def turn_about(trainings: dict[str, Training], repeats: int) -> dict[tuple[str, 
     return {key: {part: median(values) for part, values in parts.items()} for key, parts in times.items()}
 
 
-def steps(medians: dict[tuple[str, str], dict[str, float]], train: config.Train) -> dict[str, Any]:
+def steps(medians: dict[tuple[str, str], dict[str, float]], parameters: config.Config) -> dict[str, Any]:
     """The encoder's step, and the joint one: Algorithm 1, R1 and Algorithm 2 in the proportion in which they run."""
-    joint = stages(train).joint
-    first, second, lazy = 1 / joint.gan_every, 1 / joint.encoder_every, 1 / train.r1_every
+    joint, train = stages(parameters.stages.values()).joint, parameters.train
+    first, second, lazy = 1 / (joint.gan_every or 1), 1 / joint.encoder_period, 1 / train.r1_every
     images = {"encoder": train.batch_size, "joint": first * train.gan_batch_size + second * train.batch_size}
     result: dict[str, Any] = {name: {"images": count} for name, count in images.items()}
     for name in dict.fromkeys(composition for composition, _ in medians):
@@ -92,7 +92,7 @@ def pairs(parameters: config.Config) -> dict[str, tuple[Tensor, Function, Functi
     X_b = torch.tensor(inputs(8).X_b)
     X = X_b + 0.02 * torch.randn(batch, *X_b.shape, generator=random)
     logits = torch.randn(batch, len(X_b), model.map_size, model.map_size, generator=random)
-    width, size = model.generator.width, parameters.prepare.image_size
+    width, size = model.gan.width, parameters.prepare.image_size
     layer = ModulatedConv(2 * width, width, model.style.size, resample="up")
     layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     maps = torch.randn(parameters.train.gan_batch_size, 2 * width, size // 2, size // 2, generator=random)
@@ -119,13 +119,13 @@ def pairs(parameters: config.Config) -> dict[str, tuple[Tensor, Function, Functi
 
 def measure(parameters: config.Config, repeats: int) -> dict[str, Any]:
     """Everything the report shows, in seconds."""
-    device = machine.device(parameters.train.device)
+    device = machine.device(parameters.machine.device)
     trainings = {name: build(parameters, device, name == "straightforward") for name in ("brule", "straightforward")}
     return {
         "device": device.type,
         "threads": torch.get_num_threads(),
         "repeats": repeats,
-        "steps": steps(turn_about(trainings, repeats), parameters.train),
+        "steps": steps(turn_about(trainings, repeats), parameters),
         "alone": alone(parameters, repeats),
     }
 

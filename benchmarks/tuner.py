@@ -1,7 +1,7 @@
-"""How near four samplers of Optuna come to the best of six coefficients, and the golden-section search among them.
+"""How close samplers for Optuna come to the best six coefficients: the golden-section search and three of Optuna's own.
 
 c5 … c10 start from the paper's values and may become a hundred times as large or as small. All samplers know the same
-ranges and evaluate the start first. No training: four functions of the logarithms whose minimum, 0, is known.
+ranges and evaluate the start first. Nothing is trained: four functions of the logarithms have a known minimum, 0.
 """
 
 import argparse
@@ -40,7 +40,7 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 
 
 def functions(seed: int) -> dict[str, tuple[Function, float]]:
-    """name → a function of its minimum 0, somewhere else for every seed, and the noise on its values."""
+    """name → a function whose minimum is 0, elsewhere for every seed, and the noise on its values."""
     random = np.random.default_rng(seed)
     direction = random.standard_normal(len(START))
     best = DISTANCE * direction / np.linalg.norm(direction)
@@ -54,7 +54,7 @@ def functions(seed: int) -> dict[str, tuple[Function, float]]:
         return float((weights * (turned @ (x - best)) ** 2).sum())
 
     def rosenbrock(x: Point) -> float:
-        z = 1.5 * x + np.tile([-1.2, 1.0], len(x) // 2)  # its usual start is ours
+        z = 1.5 * x + np.tile([-1.2, 1.0], len(x) // 2)  # our start is the usual one
         return float((100 * (z[1:] - z[:-1] ** 2) ** 2 + (1 - z[:-1]) ** 2).sum())
 
     return {
@@ -66,7 +66,7 @@ def functions(seed: int) -> dict[str, tuple[Function, float]]:
 
 
 def regret(sampler: BaseSampler, function: Function, noise: float, seed: int, trials: int) -> float:
-    """The function, without noise, where a search has observed the least."""
+    """The value of the function, without noise, at the point where a search observed its smallest value."""
     random, regrets = np.random.default_rng([seed, 1]), list[float]()
 
     def objective(trial: optuna.Trial) -> float:

@@ -1,7 +1,7 @@
 """How much sooner two workers end a search than one: the same number of trials, each of which only waits.
 
-The trials take no processor, so the ratio says what sharing the search costs: the storage, and trials that are
-evaluated ahead of a decision that then goes another way. One worker and two take turns on every storage.
+The trials use no CPU, so the ratio shows what sharing the search costs: the storage, and trials that are evaluated
+ahead of a decision that then goes another way. On every storage, one worker is measured first, and then two.
 """
 
 import argparse
@@ -20,8 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from brule import files
 from brule import terminal as entry
 from brule.method.golden_section import GoldenSectionSampler
-from brule.stages.study.marks import asked
-from brule.stages.study.storage import join
+from brule.stages.study import Shared, join
 
 README = Path(__file__).parent / "README.md"
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
@@ -39,36 +38,36 @@ def loss(params: dict[str, float]) -> float:
 
 
 def work(url: str, name: str, trials: int, seconds: float) -> None:
-    """One worker: trials that wait for so long, until so many are complete."""
-    study = joined(url, name)
-    while len(complete(study)) < trials:
-        with asked(study, RANGES) as trial:
-            time.sleep(seconds)
-            study.tell(trial, loss(trial.params))
+    """One worker: trials that wait for some seconds, until this many are complete."""
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {name: trial.suggest_float(name, d.low, d.high, log=d.log) for name, d in RANGES.items()}
+        time.sleep(seconds)
+        return loss(params)
+
+    shared = join(url, name, sampler())
+    with shared.working():
+        while len(complete(shared)) < trials:
+            shared.attempt(objective)
 
 
-def joined(url: str, name: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return join(url, name, sampler())
-
-
-def complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def complete(shared: Shared) -> list[FrozenTrial]:
+    return shared.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def search(url: str, workers: int, trials: int, seconds: float) -> dict[str, float]:
-    """Seconds from the first trial's beginning to the end of the last, and how many of them the search has used."""
+    """Seconds from the beginning of the first trial to the end of the last, and how many of them the search used."""
     name, context = f"benchmark {time.time_ns()}", get_context("spawn")
     processes = [context.Process(target=work, args=(url, name, trials, seconds)) for _ in range(workers)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    study = joined(url, name)
-    first = sorted(complete(study), key=_end)[:trials]
-    used = {step.number for step in sampler().path(study)} & {trial.number for trial in first}
+    shared = join(url, name, sampler())
+    first = sorted(complete(shared), key=_end)[:trials]
+    used = {step.number for step in sampler().path(shared.study)} & {trial.number for trial in first}
     begun = min(trial.datetime_start.timestamp() for trial in first if trial.datetime_start)
-    optuna.delete_study(study_name=name, storage=study._storage)
+    optuna.delete_study(study_name=name, storage=shared.place.storage)
     return {"seconds": _end(first[-1]) - begun, "decided": len(used)}
 
 
@@ -103,8 +102,10 @@ def setting(result: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long a trial waits")
-    parser.add_argument("--database", help="postgresql://USER@HOST/DATABASE, to be measured as well")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each trial waits; default: 1")
+    parser.add_argument(
+        "--database", help="a PostgreSQL database to measure as well, as postgresql://USER@HOST/DATABASE"
+    )
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/workers.json"))
     parser.add_argument("--readme", action="store_true", help="put the table into benchmarks/README.md as well")
     args = parser.parse_args()

@@ -15,7 +15,7 @@ def run() -> None:
     shapes, scheme = load_shapes(CROPS), load_scheme(CROPS)
     limit = parameters.barycenter.shapes
     if limit and limit < len(shapes):
-        # The shapes lie sorted on the disk: the first ones alone would all be of a kind.
+        # A random choice: the shapes on the disk are sorted, so the first ones are all alike.
         shapes = shapes[np.random.default_rng(parameters.seed).permutation(len(shapes))[:limit]]
     points = transport.barycenter(shapes, iterations=parameters.barycenter.iterations).numpy().astype(np.float32)
     files.save_array(BARYCENTER, points)

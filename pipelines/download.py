@@ -1,10 +1,10 @@
-"""download: the source named in params.yaml → data/raw, as images, `.pts` and a manifest."""
+"""download: the source in params.yaml → data/raw, as images, `.pts` and a manifest."""
 
 from pathlib import Path
 
 
 def download() -> None:
-    # Imported here: the renderer's workers import this script, and start sooner without what they do not need.
+    # Imported here, since the renderer's workers import this script too, and start sooner without these.
     from brule import config
     from brule.data.sources import fetch
 

@@ -1,9 +1,8 @@
-"""Stage `evaluate`: the detector and the held-out faces → numbers, pictures, the model card, the page."""
+"""Stage `evaluate`: the detector and the held-out images → numbers, figures, the model card, the page."""
 
 from pathlib import Path
 
-from brule import config
-from brule import terminal as entry
+from brule import config, terminal
 
 
 def main() -> None:
@@ -11,8 +10,8 @@ def main() -> None:
     from brule.stages import wording
 
     report = evaluation.evaluate(config.read(Path("params.yaml")))
-    print(wording.verdict(report["test"]))  # the whole table: python pipelines/report.py
+    print(wording.verdict(report["test"]))  # for the whole table: python pipelines/report.py
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

@@ -14,23 +14,29 @@ examples:
   python pipelines/experiment.py smoke
   python pipelines/experiment.py 300w-unsupervised -S data.location=/path/to/300w.zip
   python pipelines/experiment.py no-geometry --queue       then: dvc queue start
-It starts from params.yaml as committed; compare the results with `dvc exp show`."""
+An experiment starts from the committed params.yaml. Compare the results with `dvc exp show`."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", nargs="?", help="a file of experiments/, without .yaml")
-    parser.add_argument("-S", metavar="KEY=VALUE", action="append", default=[], help="a further override; repeatable")
-    parser.add_argument("--force", action="store_true", help="replace an earlier run of this name; its cache stays")
+    parser.add_argument(
+        "-S", metavar="KEY=VALUE", action="append", default=[], help="another override; may be repeated"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="replace an earlier run of this name; what is cached is not run again"
+    )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--queue", action="store_true", help="only put it into the queue")
-    how.add_argument("--temp", action="store_true", help="run it beside the workspace, which stays as it is")
-    how.add_argument("--write", action="store_true", help="only write its parameters into params.yaml; run nothing")
-    how.add_argument("--list", action="store_true", help="the names there are, and what each one shows")
+    how.add_argument("--queue", action="store_true", help="only put it in the queue")
+    how.add_argument(
+        "--temp", action="store_true", help="run it in a temporary folder and leave the workspace as it is"
+    )
+    how.add_argument("--write", action="store_true", help="only write its parameters to params.yaml; run nothing")
+    how.add_argument("--list", action="store_true", help="list the experiments and what each one shows")
     args = parser.parse_args()
     root = Path()
     if not args.name and (args.queue or args.temp or args.write or args.force or args.S):
-        parser.error("which experiment? give its name; --list shows those there are")
+        parser.error("which experiment? give its name; --list shows them all")
     if args.list or not args.name:
         for name, title in experiments.catalogue(root / "experiments").items():
             print(f"{name:24} {title}")
@@ -39,7 +45,7 @@ def main() -> None:
     if args.write:
         experiments.write(root, wanted)
         return
-    # The stages call `python`: let that be this one.
+    # The stages call `python`, which should be this one.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     flags = [f"--{flag}" for flag in ("queue", "temp") if getattr(args, flag)]
     sys.exit(experiments.run(root, args.name, wanted, flags, replace=args.force))

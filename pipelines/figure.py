@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 
 from brule import terminal as entry
-from brule.stages import paper
-from brule.stages.paper.request import Request
+from brule.stages.paper import Request, catalogue
 
 EPILOG = f"""\
 figures:
-{paper.overview()}
+{catalogue.overview()}
 examples:
   python pipelines/figure.py fig4
   python pipelines/figure.py fig3 --runs 300w-supervised-plain 300w-supervised
@@ -18,7 +17,7 @@ examples:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", nargs="?", choices=paper.FIGURES, help="which figure of the paper")
+    parser.add_argument("name", nargs="?", choices=catalogue.FIGURES, help="which figure of the paper")
     parser.add_argument(
         "--runs",
         metavar="NAME",
@@ -30,17 +29,19 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, default=Request.detector, help="fig4, 5, 7; default: %(default)s")
     parser.add_argument("--gan", type=Path, default=Request.gan, help="fig4, 5; default: %(default)s")
     parser.add_argument("--style", type=int, default=0, metavar="N", help="fig5: which style, from 0")
-    parser.add_argument("--list", action="store_true", help="the figures: what each shows, and what it is drawn from")
+    parser.add_argument(
+        "--list", action="store_true", help="list the figures, what each shows and what it is drawn from"
+    )
     args = parser.parse_args()
     if args.list or not args.name:
-        print(paper.overview())
+        print(catalogue.overview())
         return
-    if args.runs and not paper.FIGURES[args.name].runs:
+    if args.runs and not catalogue.FIGURES[args.name].runs:
         parser.error(f"{args.name} is drawn from models/ and data/crops, not from --runs; see --detector and --gan")
     if args.out and args.out.suffix.lower() != ".png":
         parser.error(f"--out {args.out}: the picture is a PNG; give a name that ends in .png")
     out = args.out or Path("results/paper") / f"{args.name}.png"
-    for sentence in paper.draw(args.name, Request(out, tuple(args.runs), args.detector, args.gan, args.style)):
+    for sentence in catalogue.draw(args.name, Request(out, tuple(args.runs), args.detector, args.gan, args.style)):
         print(sentence)
     print(f"wrote {out}")
 

@@ -1,4 +1,4 @@
-"""prepare: data/raw → data/crops, crops and landmarks as arrays, split into train, validation and test."""
+"""prepare: data/raw → data/crops, the crops and their landmarks as arrays, split into train, validation and test."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def run() -> None:
         if not str(error).startswith(f"{RAW}/") or "dvc repro" in str(error):
             raise
         raise BruleError(
-            f"{error}. {RAW} is DVC's copy: do that to the original, in data.location or data.shapes, then run "
+            f"{error}. {RAW} is DVC's copy: correct the original, in data.location or data.shapes, then run "
             "`dvc repro -f download && dvc repro`"
         ) from None
     print(f"{CROPS}:", ", ".join(f"{name} {count}" for name, count in counts.items()))

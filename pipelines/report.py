@@ -1,9 +1,9 @@
-"""Print the table of results/metrics.json again, and where the pictures are: for when DVC had nothing to run."""
+"""Print the table of results/metrics.json and where the figures are, without running anything."""
 
 import json
 from pathlib import Path
 
-from brule import terminal as entry
+from brule import terminal
 from brule.errors import BruleError
 from brule.stages import evaluate as evaluation
 
@@ -16,11 +16,11 @@ def main() -> None:
     except FileNotFoundError:
         raise BruleError(f"{METRICS} does not exist; run dvc repro") from None
     except json.JSONDecodeError:
-        raise BruleError(f"{METRICS} is not whole JSON; run dvc repro -f evaluate") from None
+        raise BruleError(f"{METRICS} is not valid JSON; run dvc repro -f evaluate") from None
     if not (isinstance(report, dict) and {"test", "validation", "samples", "alarms"} <= report.keys()):
-        raise BruleError(f"{METRICS} is not what evaluate writes; run dvc repro -f evaluate")
+        raise BruleError(f"{METRICS} was not written by evaluate; run dvc repro -f evaluate")
     evaluation.show(report)
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

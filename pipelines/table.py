@@ -1,4 +1,4 @@
-"""Run or reuse every row of a results table, then write the table into results/ and the README."""
+"""Run every row of a results table that has no result yet, then write the table to results/ and docs/results.md."""
 
 import argparse
 import os
@@ -11,8 +11,8 @@ from brule.stages import table
 EPILOG = """\
 example:
   python pipelines/table.py table1 -S data.location=/path/to/300w -S data.extra.location=/path/to/img_align_celeba
-Kill it at any moment and call it again: what has finished is not run again, until its parameters or the code change.
-A finished run in MLflow with a row's parameters, start and code is that row's result, whoever started it.
+Kill it at any time and start it again: what has finished is not repeated, until its parameters or the method change.
+A finished run in MLflow that has a row's parameters and start is that row's result, whoever ran it.
 For other data first delete models/<name>/ and results/<name>.json, and set MLFLOW_TRACKING_URI to another store."""
 
 
@@ -20,11 +20,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", nargs="?", default="table1", help="a file of experiments/tables/, without .yaml")
     parser.add_argument("-S", metavar="KEY=VALUE", action="append", default=[], help="an override for every run")
-    parser.add_argument("--rows", metavar="NAME", nargs="+", default=[], help="only these, and what they start from")
+    parser.add_argument(
+        "--rows", metavar="NAME", nargs="+", default=[], help="only these rows, and those they start from"
+    )
     parser.add_argument("--seeds", metavar="N", nargs="+", type=int, default=[], help="only the runs of these seeds")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--render", action="store_true", help="write the table from what is measured; run nothing")
-    how.add_argument("--list", action="store_true", help="the rows, and how many of their runs are measured")
+    how.add_argument("--render", action="store_true", help="only write the table from what is measured; run nothing")
+    how.add_argument("--list", action="store_true", help="list the rows and how many of their runs are measured")
     args = parser.parse_args()
     root, name = Path(), args.name
     rows = table.read(root, name)
@@ -35,13 +37,13 @@ def main() -> None:
         return
     for sentence in table.take(jobs, ledger):
         print(sentence)
-    # The stages call `python`: let that be this one.
+    # The stages call `python`, which should be this one.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     summary = table.Summary()
     try:
         if not args.render:
             summary = table.complete(todo, ledger, name, table.Launcher(root))
-    finally:  # also what was measured before a Ctrl-C
+    finally:  # after a Ctrl-C, too
         written = table.publish(root, name, rows, jobs, ledger)
     print("\n".join([*summary.skipped, *summary.failed, *(f"wrote {path}" for path in written)]))
     sys.exit(bool(summary.failed))

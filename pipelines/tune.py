@@ -3,14 +3,13 @@
 import argparse
 from pathlib import Path
 
-from brule import config
-from brule import terminal as entry
-from brule.stages.study.tune import Place, tune
+from brule import config, terminal
+from brule.stages.tune import Place, tune
 
 EPILOG = """\
 It starts from models/, as `dvc repro` or an experiment left them. A trial trains for tuning.iterations iterations and
 is scored by W₁ on the validation split; the test split is never opened. Kill it at any time: the same command goes on.
-In another terminal the same command joins the search; from other machines with --storage and a shared --snapshots.
+The same command in another terminal joins the search. Other machines join it with --storage and a shared --snapshots.
 examples:
   python pipelines/tune.py --trials 40 --workers 2
   python pipelines/tune.py --storage postgresql://user@host/studies --snapshots /shared/snapshots
@@ -19,20 +18,21 @@ examples:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trials", type=int, metavar="N", help="so many in all; default: tuning.trials of params.yaml")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine; default: 1")
-    parser.add_argument("--name", default="c5-c10", help="of the study, where a storage holds several")
+    parser.add_argument("--trials", type=int, default=40, metavar="N", help="in all; default: %(default)s")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes on this machine; default: %(default)s"
+    )
+    parser.add_argument(
+        "--name", default="c5-c10", help="of the study, where a storage holds several; default: %(default)s"
+    )
     parser.add_argument("--storage", default="journal:tuning/study.journal", metavar="URL", help="default: %(default)s")
     parser.add_argument("--snapshots", type=Path, default=Path("tuning/snapshots"), help="folder of what trials left")
     args = parser.parse_args()
-    parameters = config.read("params.yaml")
-    if args.trials is not None:
-        wanted = {"tuning": {**parameters.tuning.model_dump(by_alias=True), "trials": args.trials}}
-        parameters = config.parse({**parameters.model_dump(by_alias=True), **wanted}, "--trials")
-    if args.workers < 1:
-        parser.error(f"--workers {args.workers}: at least 1")
-    tune(parameters, Place(args.storage, args.name, args.snapshots), args.workers)
+    for option in ("trials", "workers"):
+        if getattr(args, option) < 1:
+            parser.error(f"--{option} {getattr(args, option)}: should be at least 1")
+    tune(config.read("params.yaml"), Place(args.storage, args.name, args.snapshots), args.trials, args.workers)
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

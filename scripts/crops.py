@@ -1,9 +1,9 @@
-"""What the crop costs: errors of a detector on the photos of the test split, by where the square it sees comes from.
+"""What the crop costs: a detector's errors on the test photos, by where the square comes from at which it looks.
 
     PYTHONPATH=src python scripts/crops.py --model models/detector.safetensors
 
-Reads data/raw, the photos and their landmarks, and data/crops, which says what of them is the test split. Each way is
-measured with one look and with further ones, as `brule predict --refine` takes it. Prints a table in Markdown.
+Reads the photos and their landmarks from data/raw, and from data/crops which of them are in the test split. Measures
+each way with a single look and with further ones, like `brule predict --refine`. Prints a table in Markdown.
 """
 
 import argparse
@@ -38,13 +38,13 @@ class Known(NamedTuple):
     truth: Points
     """(K, 2), pixels."""
     share: float
-    """Width of the landmarks' box over the side of the photo's largest square."""
+    """Width of the landmark box over the side of the photo's largest square."""
     direction: Points
-    """(2,), the random unit vector along which its box is moved."""
+    """(2,), the random unit vector along which the box is moved."""
 
 
 def photos() -> list[Known]:
-    """The labelled photos of the test split. Raises BruleError where there is none."""
+    """The labelled photos of the test split. Raises BruleError if there are none."""
     index, rng = prepared.load(prepared.CROPS, "test", labels=False).index, np.random.default_rng(0)
     records = prepared.read_manifest(RAW / "manifest.json", "run the download stage again")["records"]
     landmarks = {record["image"]: record["points"] for record in records if record["points"]}
@@ -57,13 +57,13 @@ def photos() -> list[Known]:
         found.append(Known(path, truth, float(np.ptp(truth[:, 0])) / min(size), direction))
     if not found:
         raise BruleError(
-            f"{prepared.CROPS}/test: no image has landmarks, so nothing can be measured; prepare some that do"
+            f"{prepared.CROPS}/test: no image has landmarks, so nothing can be measured; prepare images that have some"
         )
     return found
 
 
 def boxed(photo: Known, moved: float = 0.0, scaled: float = 1.0) -> Box:
-    """The box of the true landmarks, its centre moved by so many of its widths, its sides scaled."""
+    """The box around the true landmarks, its centre moved by `moved` of its widths, its sides scaled."""
     low, size = photo.truth.min(0), np.ptp(photo.truth, axis=0)
     centre, sides = low + size / 2 + moved * size[0] * photo.direction, scaled * size
     return [*(centre - sides / 2), *sides]
@@ -80,7 +80,7 @@ WAYS: dict[str, Callable[[Known], Box | None]] = {
 
 
 def errors(detector: Detector, known: Sequence[Known], way: Callable[[Known], Box | None], refine: bool) -> Floats:
-    """NME of each photo, percent."""
+    """NME of each photo, in percent."""
     answers = detector.predict([photo.path for photo in known], [way(photo) for photo in known], refine, 16)
     truth = np.stack([photo.truth for photo in known])
     scale = metrics.normaliser(truth, detector.scheme.normaliser)
@@ -88,7 +88,7 @@ def errors(detector: Detector, known: Sequence[Known], way: Callable[[Known], Bo
 
 
 def as_prepared(detector: Detector) -> Floats:
-    """NME of each prepared crop: what the `evaluate` stage measures."""
+    """NME of each prepared crop, as the `evaluate` stage measures it."""
     split = prepared.load(prepared.CROPS, "test", labels=True)
     truth = np.asarray(split.landmarks)[split.index["labelled"]]
     scale = metrics.normaliser(truth, detector.scheme.normaliser)

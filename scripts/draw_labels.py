@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python scripts/draw_labels.py LOCATION      (a folder, an archive or a URL, as data.location)
 
-The committed lists were drawn by seed from the training part of a partial copy of 300-W: all of afw, 870 faces of
-helen/trainset and 805 of lfpw/trainset, which the official set has, too. Another copy gives other lists. Draws a, b
-and c have the seeds 0, 1 and 2; each takes one face a photo, and its 10 are the first of its 50.
+The committed lists were drawn from the training part of a partial copy of 300-W: all of afw, 870 faces of
+helen/trainset and 805 of lfpw/trainset, all of which the official set contains. Another copy gives other lists. Draws
+a, b and c have the seeds 0, 1 and 2. Each takes one face per photo, and its 10 are the first of its 50.
 """
 
 import json
@@ -14,23 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from brule import files
-from brule.config import Data
+from brule import config, files
 from brule.data.layouts import Record
 from brule.data.sources import fetch
 from brule.data.splits import photo_groups
 from brule.terminal import main
 
-FOLDER = Path(__file__).parents[1] / "experiments" / "labels"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "experiments" / "labels"
 SEEDS = {"a": 0, "b": 1, "c": 2}
 COUNTS = (10, 50)
 
 
 def photos(location: str) -> list[list[str]]:
-    """The names of the training faces, without suffix, a list for each photo group; all in order."""
+    """The names of the training faces, without suffix: one list per photo group, all in order."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
-        fetch(Data(source="300w", location=location), 0, raw)
+        source = {"source": "300w", "location": location, "sha256": None, "shapes": None, "extra": None}
+        fetch(config.read(ROOT / "params.yaml").data.model_copy(update=source), 0, raw)
         entries = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))["records"]
         records = [Record(**entry) for entry in entries if entry["split"] == "train"]
         members: dict[str, list[str]] = {}
@@ -40,7 +41,7 @@ def photos(location: str) -> list[list[str]]:
 
 
 def draw(groups: list[list[str]], seed: int) -> list[str]:
-    """One face of each of 50 photos, in the order drawn."""
+    """One face from each of 50 photos, in the order drawn."""
     rng = np.random.default_rng(seed)
     return [str(rng.choice(groups[k])) for k in rng.permutation(len(groups))[: max(COUNTS)]]
 

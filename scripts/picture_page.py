@@ -1,8 +1,8 @@
-"""Take docs/demo.png: the page of `brule demo` with a rendered face, as headless Chromium shows it.
+"""Take docs/demo.png: the page of `brule serve` with a rendered face, as headless Chromium shows it.
 
-    PYTHONPATH=src python scripts/picture_page.py [--model models/detector.safetensors] [--face 3] [--out docs/demo.png]
+    PYTHONPATH=src python scripts/picture_page.py [--model models/detector.safetensors] [--sample 3] [--out FILE]
 
-For detectors of faces from the default run. Needs chromium and chromedriver, and selenium of the extra `dev`.
+It needs a detector of faces and the GAN beside it, chromium, chromedriver, and selenium from the extra `dev`.
 """
 
 import argparse
@@ -18,33 +18,32 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from brule import files
-from brule.app import loopback, samples
-from brule.app.answering import Guide
-from brule.app.page_server import application
-from brule.app.painting import Painter
+from brule.app import samples, server
+from brule.app.page import Page
+from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.terminal import main
 
-SIZE = (1200, 1500)  # all in view: Chromium draws what is not in fewer colours
+SIZE = (1200, 1500)  # large enough for all of it: Chromium draws what is out of view in fewer colours
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-sync")
 HOVERED = 54  # of 68: the left corner of the mouth
 
 
 def address(model: Path) -> str:
-    """Where the page of a detector and the GAN beside it answers, as long as this program runs."""
+    """Serves the page of a detector and the GAN beside it while this program runs; its address."""
     detector = Detector.load(model)
-    painter = Painter.load(model.with_name("gan.safetensors"), detector)
-    guide = Guide(detector, painter, list(samples.rendered(detector)))
-    listening = loopback.bind(0)
-    threading.Thread(target=loopback.serve, args=(application(guide), listening), daemon=True).start()
-    return f"{loopback.address(listening)}/"
+    gan = Gan.load(model.with_name("gan.safetensors"), detector=(len(detector.scheme.names), detector.image_size))
+    page = Page(detector, gan, list(samples.rendered(detector)))
+    listening = server.bind(0)
+    threading.Thread(target=server.serve, args=(server.application(page), listening), daemon=True).start()
+    return f"{server.address(listening)}/"
 
 
-def picture(url: str, face: int, folder: str) -> bytes:
-    """The whole page, PNG, once everything on it is drawn."""
+def picture(url: str, sample: int, folder: str) -> bytes:
+    """The whole page as a PNG, once everything on it is drawn."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):  # selenium would fetch some from elsewhere
+    if not (chromium and driver):  # selenium would download them
         raise BruleError("chromium and chromedriver are not on the PATH; install them")
     options = ChromeOptions()
     options.binary_location = chromium
@@ -53,8 +52,8 @@ def picture(url: str, face: int, folder: str) -> bytes:
     with Chrome(options=options, service=Service(driver)) as browser:
         wait = WebDriverWait(browser, 60, 0.1)
         browser.get(url)
-        wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "#samples img")) > face)
-        browser.find_elements(By.CSS_SELECTOR, "#samples button")[face].click()
+        wait.until(lambda _: len(browser.find_elements(By.CSS_SELECTOR, "#samples img")) > sample)
+        browser.find_elements(By.CSS_SELECTOR, "#samples button")[sample].click()
         wait.until(lambda _: browser.find_elements(By.CSS_SELECTOR, "#drawn image"))
         spots = browser.find_elements(By.CSS_SELECTOR, "#view .spot")
         ActionChains(browser).move_to_element(spots[min(HOVERED, len(spots) - 1)]).perform()
@@ -68,11 +67,11 @@ def picture(url: str, face: int, folder: str) -> bytes:
 def run() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("models/detector.safetensors"), help="default: %(default)s")
-    parser.add_argument("--face", type=int, default=3, help="which of the samples, from 0; default: %(default)s")
+    parser.add_argument("--sample", type=int, default=3, help="which sample to show, from 0; default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/demo.png"), help="default: %(default)s")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files.write_bytes(args.out, picture(address(args.model), args.face, folder))
+        files.write_bytes(args.out, picture(address(args.model), args.sample, folder))
     print(args.out)
 
 

@@ -3,7 +3,9 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,10 @@ import pytest
 
 from brule import config
 from brule.data.schemes import Scheme
+from brule.maths.family import PAPER
+from brule.stages import experiments
+
+ROOT = Path(__file__).parents[1]
 
 SHAPE = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.5], [0.35, 0.7], [0.65, 0.7]], np.float32)
 
@@ -50,43 +56,59 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+TINY: dict[str, Any] = {
+    "prepare": {"image_size": 64, "crop_fill": 0.737, "crop_lift": 0.0385},
+    "warp": {"paper": vars(PAPER), "strong": vars(replace(PAPER, amplitude=1.0))},
+    "model": {
+        "map_size": 16,
+        "encoder": {"stacks": 2, "width": 8, "depth": 2},
+        "gan": {"width": 4, "max_width": 8},
+        "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
+    },
+    "loss": {
+        **{"c1": 30, "c2": 1e4, "c3": 30, "lambda": 80, "mismatch": 0.5},
+        **{"c5": 20, "c6": 20, "c6_entropy": 1e3, "c6_coordinates": 0.3, "two_sided": True, "c7": 1e5},
+        **{"c8": 5, "c9": 10, "c10": 1, "cycle": 1, "decorrelation": 0.1},
+        "tolerances": {"translation": 3e-3, "affine": 6e-4, "warp": 2e-3},
+    },
+    "train": {
+        **{"batch_size": 4, "gan_batch_size": 4, "r1_every": 4, "restore_every": 5, "ramp": 1, "mirror": False},
+        "validate_every": 4,
+    },
+    "stages": {
+        "warm": {"iterations": 3, "target": "barycenter", "regularise": False, "warp": "strong"},
+        "joint": {
+            **{"iterations": 5, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
+            **{"modes": 2, "keep": 0.5},
+        },
+    },
+    "optimiser": {
+        **{"ema": 0.998, "generator_ema": 0.998, "momentum": 0},
+        **{"generator_rate": 1e-3, "discriminator_rate": 1.5e-3, "style_rate": 5e-4},
+    },
+    "machine": {
+        **{"threads": 1, "device": "cpu", "precision": "float32"},
+        **{"log_every": 2, "sample_every": 100, "save_every": 2},
+    },
+}
+"""What the smallest run has in place of the values of params.yaml."""
+STAGE = {"learning_rate": 1e-3, "target": "self", "regularise": True, "warp": "paper"}
+"""What a test's stage has where the test is silent."""
+
+
 @pytest.fixture
 def tiny() -> Callable[..., config.Config]:
-    """`tiny(loss={...}, train={...}, model={...})`: the smallest configuration, with these overrides."""
+    """`tiny(loss={...}, stages={...}, model={...})`: the smallest configuration, with these overrides.
 
-    def build(**overrides: dict[str, object]) -> config.Config:
-        stages = {
-            "warm": {"iterations": 3, "target": "barycenter", "regularise": False, "warp": "strong"},
-            "joint": {
-                **{"iterations": 5, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
-                **{"modes": 2, "keep": 0.5},
-            },
-        }
-        raw: dict[str, dict[str, object]] = {
-            "warp": {"paper": {}, "strong": {"amplitude": 1.0}},
-            "model": {
-                "map_size": 16,
-                "encoder": {"stacks": 2, "width": 8, "depth": 2},
-                "generator": {"width": 4, "max_width": 8},
-                "discriminator": {"width": 4, "max_width": 8},
-                "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
-            },
-            "loss": {"cycle": 1, "decorrelation": 0.1, "mismatch": 0.5},
-            "train": {
-                "stages": stages,
-                "batch_size": 4,
-                "gan_batch_size": 4,
-                "ramp": 1,
-                "threads": 1,
-                "device": "cpu",
-                "log_every": 2,
-                "validate_every": 4,
-                "sample_every": 100,
-                "save_every": 2,
-            },
-        }
-        for section, values in overrides.items():
-            raw.setdefault(section, {}).update(values)
+    Stages are replaced as a whole.
+    """
+
+    def build(**overrides: dict[str, Any]) -> config.Config:
+        base = experiments.workspace(ROOT)
+        wanted = dict(TINY) | {"stages": overrides.pop("stages", TINY["stages"])}
+        raw = experiments.merge(base | {"stages": {}, "warp": {}}, wanted)
+        raw = experiments.merge(raw, overrides)
+        raw["stages"] = {name: STAGE | stage for name, stage in raw["stages"].items()}
         return config.parse(raw)
 
     return build

@@ -1,4 +1,4 @@
-"""Image files of every format, whole and as accidents and malice leave them: the same ones at every call."""
+"""Image files of every format, whole, damaged or malicious: the same ones every time."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 60, 44
 
 
 def scene(seed: int = 0) -> Image.Image:
-    """Smooth colours with a little noise: every format has something to do."""
+    """Smooth colours with a little noise, so that every format has something to encode."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     noise = np.random.default_rng(seed).integers(0, 20, (HEIGHT, WIDTH, 3))
     return Image.fromarray((np.stack([3 * x, 4 * y, 60 + x + y], -1) + noise).astype(np.uint8))
@@ -35,7 +35,7 @@ def png(width: int, height: int, depth: int = 8, colour: int = 2, data: bytes = 
 
 
 def files() -> Iterator[tuple[str, bytes]]:
-    """Whole files of every format, and what accidents make of them."""
+    """Whole files of every format, and what can go wrong with them."""
     exif = Image.Exif()
     exif[274] = 6
     palette = scene().quantize(16)

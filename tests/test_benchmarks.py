@@ -10,8 +10,9 @@ from torch import Tensor
 
 from brule import config
 from brule.errors import BruleError
-from brule.maths.warps import Family
+from brule.maths.family import Family
 from brule.networks.layers import EqualConv, ModulatedConv, ToRGB
+from brule.stages import experiments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import compositions
@@ -20,26 +21,22 @@ import report
 import straightforward
 import training
 
-TINY = {
-    "prepare": {"image_size": 64},
-    "warp": {"paper": {}, "prior": {"amplitude": 1.0}},
-    "model": {
-        "map_size": 16,
-        "encoder": {"width": 8, "depth": 1},
-        "generator": {"width": 4, "max_width": 8},
-        "discriminator": {"width": 4, "max_width": 8},
-        "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
-    },
-    "train": {
-        "stages": {
-            "learn": {"iterations": 1, "target": "teacher", "warp": "prior"},
-            "joint": {"iterations": 1, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "prior"},
+BASE = experiments.workspace(Path(__file__).parents[1])
+STAGE = {"iterations": 1, "learning_rate": 1e-3, "target": "teacher", "warp": "prior", "regularise": True}
+TINY = experiments.merge(
+    BASE | {"stages": {"learn": STAGE, "joint": STAGE | {"gan_every": 1, "encoder_every": 2}}},
+    {
+        "prepare": {"image_size": 64},
+        "model": {
+            "map_size": 16,
+            "encoder": {"width": 8, "depth": 1},
+            "gan": {"width": 4, "max_width": 8},
+            "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
         },
-        "batch_size": 4,
-        "gan_batch_size": 3,
-        "device": "cpu",
+        "train": {"batch_size": 4, "gan_batch_size": 3},
+        "machine": {"device": "cpu"},
     },
-}
+)
 
 
 @pytest.fixture(scope="module")

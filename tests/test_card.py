@@ -10,8 +10,7 @@ from torch import nn
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.stages import card
-from brule.stages import scores as generation
-from brule.stages.scores import UNMEASURED
+from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
 
 SCORES = {
     "nme": 7.123, "w1": 5.0, "floor_nme": 17.5, "oracle_similarity_nme": 8.25, "oracle_affine_nme": 7.75,
@@ -85,21 +84,21 @@ def test_its_sections_are_those_that_a_reader_looks_for() -> None:
     heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert heads[:5] == ["Intended use", "Limits", "How to use it", "Training data and licence", "Evaluation"]
     assert 'brule.load("models/detector.safetensors")' in text and 'detector.predict("photo.jpg")' in text
-    assert "\nbrule predict photo.jpg" in text and "in percent of the diagonal of the landmarks' box" in text
+    assert "\nbrule predict photo.jpg" in text and "percentages of the diagonal of the box around the landmarks" in text
 
 
 def test_numbers_stand_beside_floor_and_oracles() -> None:
     text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
     assert "| **detector** | 7.12 | 5.00 | 7.12 | 5.00 |" in text
     for row in (
-        "floor: the barycenter everywhere | 17.50 |",
-        "similarity of it for each face | 8.25 |",
+        "floor: barycenter everywhere | 17.50 |",
+        "oracle: best similarity | 8.25 |",
         "| 9.50 | 4.25 |",
     ):
         assert row in text
     assert "59 % below the floor of 17.50 %" in text
-    assert "Over 500 labelled test and 300 validation images" in text
-    assert "50.0% of the images are worse than 8 %" in text
+    assert "Measured on 500 labelled test images and 300 labelled validation images" in text
+    assert "50.0 % of the images have an error above 8 %" in text
     assert "abc123" in text and "f" * 32 in text
 
 
@@ -118,21 +117,21 @@ def test_without_landmarks_nothing_is_claimed() -> None:
 
 def test_it_says_what_training_was_allowed_to_see() -> None:
     unsupervised = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
-    assert "No training image was seen with its own landmarks" in unsupervised
+    assert "No training image came with its own landmarks" in unsupervised
     assert "300 labelled validation images" in unsupervised, "choosing the checkpoint used labels: that is said, too"
     supervised = card.write(detector("supervised"), report(SCORES), MANIFEST, TRAINED)
-    assert "The labelled images of the training split with their landmarks." in supervised
+    assert "The labelled training images with their landmarks." in supervised
     extra = {"extra": {"source": "celeba", "use": "join", "licence": "research only"}}
     both = card.write(detector(), report(SCORES), MANIFEST | extra, TRAINED)
-    assert "Images of `celeba`, without landmarks, came beside" in both and "research only" in both
+    assert "Images from `celeba`, without landmarks, were used together with" in both and "research only" in both
 
 
 def test_the_images_of_the_gan_have_their_scores_where_there_is_one() -> None:
     text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
-    assert "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 |" in text and "202 shapes of validation images" in text
+    assert "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 |" in text and "202 validation shapes" in text
     blind = card.write(detector(), report(SCORES, validation=UNMEASURED), MANIFEST, TRAINED)
-    assert "202 of the unpaired shapes" in blind
-    without = card.write(detector(), report(SCORES, samples=generation.UNMEASURED_SAMPLES), MANIFEST, TRAINED)
+    assert "202 unpaired shapes" in blind
+    without = card.write(detector(), report(SCORES, samples=UNMEASURED_SAMPLES), MANIFEST, TRAINED)
     assert "GAN" not in without and "G(shape" not in without
 
 

@@ -1,4 +1,4 @@
-"""The command: every photo that its arguments name, in the form asked for, and nothing of the user's overwritten."""
+"""The command answers every photo its arguments name, in the format asked for, and overwrites nothing of the user's."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ import brule
 from brule import cli
 from brule.data.landmarks import read_pts
 from brule.data.schemes import Scheme
-from brule.detector import model as detector
+from brule.detector.model import save
 from brule.networks.hourglass import LandmarkEncoder
 
 SOURCE = str(Path(__file__).parents[1] / "src")
@@ -36,7 +37,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     encoder = LandmarkEncoder(3, 64, 16, **sizes)
     encoder.heads[0].weight.data.mul_(40)
     facts = {"barycenter": np.zeros((3, 2)), "image_size": 64, "map_size": 16, "architecture": sizes}
-    detector.save("models/detector.safetensors", encoder, scheme=Scheme.plain(NAMES), **facts)  # type: ignore[arg-type]
+    save("models/detector.safetensors", encoder, scheme=Scheme.plain(NAMES), **facts)  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     Path("photos/more").mkdir(parents=True)
     for name, size in {
@@ -135,14 +136,14 @@ def test_nothing_is_written_beside_a_photo(run: Run, out: str) -> None:
     assert contents() == before
 
 
-def test_two_photos_of_one_name_are_told(run: Run) -> None:
+def test_two_photos_of_one_name_are_reported(run: Run) -> None:
     code, _, error = run("predict", "photos/a.jpg", "photos/more/a.png", "--format", "pts", "--out", "found")
     assert code == 1 and error.startswith("photos/more/a.png: photos/a.jpg has the same place")
     answer = brule.load("models/detector.safetensors").predict("photos/a.jpg")
     np.testing.assert_allclose(read_pts("found/a.pts"), answer.points, atol=1e-3)
 
 
-def test_a_bad_photo_is_told_and_the_others_are_answered(run: Run) -> None:
+def test_a_bad_photo_is_reported_and_the_others_are_answered(run: Run) -> None:
     Path("photos/bad.jpg").write_bytes(Path("photos/a.jpg").read_bytes()[:300])
     Path("empty").mkdir()
     code, out, error = run("predict", "photos", "missing.jpg", "empty", "nothing*.png")
@@ -156,22 +157,22 @@ def test_a_bad_photo_is_told_and_the_others_are_answered(run: Run) -> None:
     ("out", "words"),
     [
         ("photos/a.pts", "photos/a.pts: a file stands where a folder is needed"),
-        ("taken", "taken/landmarks.csv: a folder stands where the table is to be written"),
+        ("taken", "taken/landmarks.csv: a folder stands where the table belongs"),
     ],
 )
-def test_a_place_that_takes_no_table_is_told_before_the_work(run: Run, out: str, words: str, monkeypatch) -> None:
+def test_a_place_that_takes_no_table_is_reported_before_the_work(run: Run, out: str, words: str, monkeypatch) -> None:
     Path("taken/landmarks.csv").mkdir(parents=True)
     monkeypatch.setattr("brule.detector.model.load", lambda _: pytest.fail("the detector was loaded"))
     code, _, error = run("predict", "photos/b.png", "--out", out)
     assert code == 1 and error.startswith(words) and error.count("\n") == 1
 
 
-def test_a_name_that_is_empty_is_told(run: Run) -> None:
+def test_an_empty_name_is_reported(run: Run) -> None:
     code, out, error = run("predict", "")
     assert (code, out) == (1, "") and error.startswith("'': names no photo")
 
 
-def test_no_model_and_no_folder_for_files_are_told(run: Run) -> None:
+def test_a_missing_model_and_a_missing_out_are_reported(run: Run) -> None:
     code, out, error = run("predict", "photos", "--model", "no.safetensors")
     assert (code, out) == (1, "") and error.startswith("no.safetensors: there is no such file")
     for option in (["--overlay"], ["--format", "pts"]):
@@ -206,7 +207,7 @@ def test_export_tells_what_is_wrong_and_leaves_nothing_half_written(run: Run) ->
         assert (code, out) == (1, "") and error.startswith(f"models/{model}.safetensors: {sentence}")
         assert len(error.splitlines()) == 1
     code, _, error = run("export", "--onnx", "models/detector.safetensors")
-    assert code == 2 and "has to end in .onnx" in error
+    assert code == 2 and "must end in .onnx" in error
     assert brule.load("models/detector.safetensors")
     assert Path("old.onnx").read_text() == "mine" and {path.name for path in Path().glob("*.onnx")} == {"old.onnx"}
 
@@ -217,8 +218,8 @@ def outside(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", f"import sys\n{code}"], env=env, stdout=pipe, stderr=pipe, text=True)
 
 
-def test_a_reader_that_has_had_enough_is_no_error() -> None:
-    process = outside("sys.argv = ['brule', 'predict', 'photos']\nfrom brule.cli import main\nmain()")
+def test_a_reader_that_has_had_enough_is_not_an_error() -> None:
+    process = outside("sys.argv = ['brule', 'predict', 'photos']\nfrom brule.cli.main import main\nmain()")
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
@@ -232,9 +233,10 @@ def test_what_is_not_needed_is_not_imported() -> None:
     told = "print({'torch', 'matplotlib', 'mlflow', 'dvc', 'brule.detector.gan', 'brule.config'} & set(sys.modules))"
     use = "brule.load('models/detector.safetensors').predict('photos/a.jpg')"
     command = (
-        "sys.argv = ['brule', 'predict', 'photos', '--out', 'found']\ntry: brule.cli.main()\nexcept SystemExit: pass"
+        "sys.argv = ['brule', 'predict', 'photos', '--out', 'found']\n"
+        "try: brule.cli.main.main()\nexcept SystemExit: pass"
     )
-    process = outside(f"import brule, brule.cli\n{told}\n{use}\n{command}\n{told}")
+    process = outside(f"import brule, brule.cli.main\n{told}\n{use}\n{command}\n{told}")
     assert process.communicate()[0] == "set()\n{'torch'}\n"
     assert Path("found/landmarks.csv").exists()
 
@@ -245,6 +247,7 @@ def test_what_is_not_needed_is_not_imported() -> None:
         ("predict", ["--box", "--refine", "--overlay", "pixels", "confidence", "exit code"]),
         ("export", ["--model", "--onnx", "points", "confidence", "framing", "pip install"]),
         ("serve", ["--model", "--port", "inputs", "predictions", "base64", "models:/", "400", "Ctrl-C"]),
+        ("serve", ["--gan", "--samples", "brule demo", "127.0.0.1", "415"]),
     ],
 )
 def test_the_help_explains_the_command(run: Run, command: str, words: list[str]) -> None:
@@ -253,3 +256,26 @@ def test_the_help_explains_the_command(run: Run, command: str, words: list[str])
     for word in words:
         assert word in out
     assert re.search(rf"^ +{command} ", run("--help")[1], re.MULTILINE)
+
+
+def test_demo_is_another_name_for_serve(run: Run) -> None:
+    assert run("demo", "--help") == run("serve", "--help")
+    assert re.search(r"^ +serve \(demo\)\s", run("--help")[1], re.MULTILINE)
+
+
+def test_the_version_is_that_of_the_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brule.cli.main.metadata.version", lambda name: f"1.2.3 of {name}")
+    assert run("--version") == (0, "brule 1.2.3 of brule\n", "")
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("brule.cli.main.metadata.version", missing)
+    code, out, error = run("--version")
+    assert (code, out) == (1, "") and error.startswith("the version is unknown, since brule is not installed")
+
+
+def test_python_dash_m_brule_is_the_command() -> None:
+    env = {**os.environ, "PYTHONPATH": SOURCE}
+    shell = subprocess.run([sys.executable, "-m", "brule", "--help"], env=env, capture_output=True, text=True)
+    assert shell.returncode == 0 and shell.stdout.startswith("usage: brule ")

@@ -7,15 +7,25 @@ import pytest
 
 from brule import config
 from brule.errors import BruleError
+from brule.stages import experiments
+
+ROOT = Path(__file__).parents[1]
+STAGE = {"iterations": 10, "learning_rate": 1e-3, "target": "self", "warp": "paper"}
 
 
 def minimal(**sections: Any) -> dict[str, Any]:
-    stages = {"main": {"iterations": 10}}
-    return {"warp": {"paper": {}}, "train": {"stages": stages}} | sections
+    """params.yaml with one stage and the paper's family alone, and some sections changed or replaced."""
+    base = experiments.workspace(ROOT)
+    base |= {"warp": {"paper": base["warp"]["paper"]}, "stages": {"main": STAGE}}
+    return {name: _under(base.get(name), sections.pop(name, base.get(name))) for name in base} | sections
+
+
+def _under(there: Any, wanted: Any) -> Any:
+    return there | wanted if isinstance(there, dict) and isinstance(wanted, dict) and wanted else wanted
 
 
 def test_the_project_s_own_file_is_valid():
-    parameters = config.read(Path(__file__).parents[1] / "params.yaml")
+    parameters = config.read(ROOT / "params.yaml")
     assert parameters.data.source == "synthetic"
     assert parameters.train.mode == "unsupervised"
 
@@ -23,9 +33,9 @@ def test_the_project_s_own_file_is_valid():
 @pytest.mark.parametrize(("text", "number"), [("1e-5", 1e-5), ("1e5", 1e5), ("2E+4", 2e4), ("1e-05", 1e-5)])
 def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
     path = tmp_path / "params.yaml"
-    path.write_text(
-        f"loss: {{c7: {text}, lambda: {text}}}\nwarp: {{paper: {{}}}}\ntrain: {{stages: {{main: {{iterations: 1}}}}}}\n"
-    )
+    lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
+    numbers = {"  c7:": f"  c7: {text}", "  lambda:": f"  lambda: {text}"}
+    path.write_text("\n".join(numbers.get(f"{line.partition(':')[0]}:", line) for line in lines), encoding="utf-8")
     loss = config.read(path).loss
     assert (loss.c7, loss.lambda_) == (number, number)
 
@@ -43,21 +53,35 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"prepare": {"validation": 1.5}}, r"prepare\.validation = 1\.5: "),
         ({"data": {"source": "300w"}}, r"data\.location is empty but data\.source is '300w'; set data\.location"),
         ({"data": {"source": "imagenet"}}, r"data\.source = 'imagenet': "),
-        ({"data": {"extra": {"source": "celeba"}}}, r"data\.extra\.location is empty"),
+        ({"data": {"extra": {"source": "celeba", "use": "join"}}}, r"data\.extra\.location is empty"),
         ({"model": {"map_size": 128}}, r"model\.map_size 128 must divide prepare\.image_size 64"),
         ({"seed": True}, r"seed = True: should be a number"),
         ({"loss": {"c7": True}}, r"loss\.c7 = True: should be a number"),
-        ({"train": {"ema": False, "stages": {}}}, r"train\.ema = False: should be a number"),
+        ({"optimiser": {"ema": False}}, r"optimiser\.ema = False: should be a number"),
         ({"loss": 3}, r"loss = 3: is a group of parameters, not a value; set one of them, as loss\.NAME"),
         ({"warp": None}, r"warp = None: is a group of parameters"),
         ({"data": {"normaliser": 3}}, r"data\.normaliser = 3: should be a list, as in \[36, 45\]"),
-        ({"train": {"device": "gpu", "stages": {}}}, r"train\.device = 'gpu': is no device; use auto, cpu or cuda"),
+        ({"machine": {"device": "gpu"}}, r"machine\.device = 'gpu': is not a device; use auto, cpu or cuda"),
         ({"tracking": {"model": "a/b"}}, r"tracking\.model = 'a/b': "),
         ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),
-        ({"train": {}}, r"train\.stages is missing"),
+        ({"train": {}}, r"train\.mode is missing; params\.yaml as committed shows its default"),
+        ({"stages": {"main": STAGE | {"warp": "wild"}}}, r"stages\.main\.warp names .*'wild'"),
         (
-            {"train": {"stages": {"main": {"iterations": 1, "warp": "wild"}}}},
-            r"train\.stages\.main\.warp names .*'wild'",
+            {"stages": {"main": STAGE | {"iteratons": 1}}},
+            r"stages\.main\.iteratons is not .*mean stages\.main\.iterations",
+        ),
+        (
+            {"warp": {"paper": {"rotation": -1, "shift": 0, "scale": 0}}},
+            r"warp\.paper\.rotation = -1\.0: should be 0 or more",
+        ),
+        (
+            {"warp": {"paper": {"rotation": True, "shift": 0, "scale": 0}}},
+            r"warp\.paper\.rotation = True: should be a num",
+        ),
+        ({"warp": {"paper": {"rotatoin": 1, "shift": 0, "scale": 0}}}, r"warp\.paper\.rotat"),
+        (
+            {"warp": {"paper": {"rotation": 1, "shift": 0, "scale": 0, "elastic": 1}}},
+            r"warp\.paper\.correlation is missing",
         ),
     ],
 )
@@ -90,9 +114,10 @@ def test_sections_cannot_be_changed():
 
 def test_flatten_gives_dotted_names():
     flat = config.flatten(config.parse(minimal()))
-    assert flat["loss.c7"] == 1e5
-    assert flat["loss.lambda"] == 80
-    assert flat["train.stages.main.iterations"] == 10
+    assert flat["loss.c7"] == 1e4
+    assert flat["loss.lambda"] == 0.5
+    assert flat["stages.main.iterations"] == 10
+    assert flat["loss.cycle"] is None, "a switch that is left out is off"
     assert not any(isinstance(value, dict) for value in flat.values())
 
 
@@ -105,18 +130,18 @@ def test_the_fingerprint_follows_parameters_and_inputs(tmp_path: Path):
     assert base == config.fingerprint(config.parse(raw), ["loss"], [first, second])
     assert base == config.fingerprint(config.parse(raw | {"seed": 9}), ["loss"], [first, second])
     assert len(base) == 16
-    assert base != config.fingerprint(config.parse(raw | {"loss": {"c7": 2e5}}), ["loss"], [first, second])
+    assert base != config.fingerprint(config.parse(minimal(loss={"c7": 2e5})), ["loss"], [first, second])
     second.write_bytes(b"3")
     assert base != config.fingerprint(config.parse(raw), ["loss"], [first, second])
 
 
 def test_the_order_of_the_stages_is_part_of_the_fingerprint():
-    stages = {"a": {"iterations": 10}, "b": {"iterations": 10}}
+    stages = {"a": STAGE, "b": STAGE}
     turned = dict(reversed(stages.items()))
-    one, other = (config.parse(minimal(train={"stages": order})) for order in (stages, turned))
-    assert config.fingerprint(one, ["train"], []) != config.fingerprint(other, ["train"], [])
+    one, other = (config.parse(minimal() | {"stages": order}) for order in (stages, turned))
+    assert config.fingerprint(one, ["stages"], []) != config.fingerprint(other, ["stages"], [])
 
 
 def test_a_run_without_iterations_is_refused():
     with pytest.raises(BruleError, match="no iterations at all"):
-        config.parse(minimal(train={"stages": {"a": {"iterations": 0}}}))
+        config.parse(minimal(stages={"main": STAGE | {"iterations": 0}}))

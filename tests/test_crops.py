@@ -1,4 +1,4 @@
-"""scripts/crops.py: each way's error, on photos and a detector for which it is known beforehand."""
+"""scripts/crops.py: the error of each way, on photos and a detector for which it is known."""
 
 import json
 import math

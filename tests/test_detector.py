@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 import brule
 from brule.data.crop import DVE, Framing
 from brule.data.schemes import Scheme
-from brule.detector import model as detector
-from brule.detector.model import Detector
+from brule.detector.model import Detector, save
 from brule.errors import BruleError
 from brule.networks.hourglass import LandmarkEncoder
 
@@ -36,7 +35,7 @@ def crops() -> np.ndarray:
 
 def write(path: Path, encoder: torch.nn.Module, **changes: Any) -> Path:
     facts: dict[str, Any] = dict(barycenter=SHAPE, scheme=SCHEME, image_size=64, map_size=16, architecture=ARCHITECTURE)
-    detector.save(path, encoder, **facts | changes)
+    save(path, encoder, **facts | changes)
     return path
 
 
@@ -49,6 +48,12 @@ def test_what_was_saved_is_loaded(tmp_path: Path, encoder: LandmarkEncoder) -> N
     saved = encoder.state_dict()
     for name, tensor in loaded.encoder.state_dict().items():
         torch.testing.assert_close(tensor, saved[name], rtol=0, atol=0)
+
+
+def test_a_detector_is_shown_on_one_line(encoder: LandmarkEncoder) -> None:
+    facts = (encoder, SHAPE, SCHEME, 64, 16)
+    assert repr(Detector(*facts, {"mode": "supervised"})) == "Detector(3 landmarks, 64 px, maps 16 px, supervised)"
+    assert "\n" not in repr(Detector(*facts))
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, encoder: LandmarkEncoder) -> None:
@@ -105,15 +110,15 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor
 
 
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, torch.Tensor]], object], str]] = {
-    "a later format": (lambda h, t: h.update(format=2), "format is 2"),
-    "no format": (lambda h, t: h.pop("format"), "format is None"),
+    "a later format": (lambda h, t: h.update(format=2), "it has format 2"),
+    "no format": (lambda h, t: h.pop("format"), "it has format None"),
     "no scheme": (lambda h, t: h.pop("scheme"), "header is damaged"),
     "names too few": (lambda h, t: h["scheme"].update(names=["a", "b"], flip=None, edges=[]), "header is damaged"),
     "sizes that do not divide": (lambda h, t: h.update(map_size=24), "header is damaged"),
     "a size that is no number": (lambda h, t: h.update(image_size="64"), "header is damaged"),
-    "a size beyond memory": (lambda h, t: h["encoder"].update(width=4000, depth=1), "weights are not those"),
-    "another architecture": (lambda h, t: h["encoder"].update(stacks=1), "weights are not those"),
-    "a missing tensor": (lambda h, t: t.pop("encoder.heads.0.weight"), "weights are not those"),
+    "a size beyond memory": (lambda h, t: h["encoder"].update(width=4000, depth=1), "weights do not match"),
+    "another architecture": (lambda h, t: h["encoder"].update(stacks=1), "weights do not match"),
+    "a missing tensor": (lambda h, t: t.pop("encoder.heads.0.weight"), "weights do not match"),
     "a crop of no size": (lambda h, t: h["framing"].update(fill=0), "header is damaged"),
     "half a framing": (lambda h, t: h["framing"].pop("lift"), "header is damaged"),
     "a framing that is none": (lambda h, t: h.update(framing=[0.7, 0.1]), "header is damaged"),
@@ -123,7 +128,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, torch.Tensor]], obj
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_detector_is_one_sentence(tmp_path: Path, encoder: LandmarkEncoder, damage: str) -> None:
+def test_a_damaged_detector_gets_one_sentence(tmp_path: Path, encoder: LandmarkEncoder, damage: str) -> None:
     path = write(tmp_path / "d.safetensors", encoder)
     change, sentence = DAMAGES[damage]
     rewrite(path, lambda header, tensors: (change(header, tensors), None)[1])

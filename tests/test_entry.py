@@ -1,11 +1,13 @@
 """A script ends in silence, or in one red line and exit code 1."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import brule
 from brule.errors import BruleError
 from brule.terminal import main
 
@@ -30,13 +32,13 @@ def test_success_is_silent(capsys):
         (BruleError("a[b].pts, line 3:\n no landmark; write two"), "a[b].pts, line 3: no landmark; write two\n"),
         (
             PermissionError(13, "Permission denied", "data/raw"),
-            "data/raw: permission denied; mend that and run again\n",
+            "data/raw: permission denied; correct that and run again\n",
         ),
         (MemoryError(), "the memory ran out; lower train.batch_size, prepare.image_size or the networks' widths\n"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "the memory ran out; lower train.batch_size,"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(capsys, error, sentence):
+def test_what_a_user_can_correct_is_one_line(capsys, error, sentence):
     with pytest.raises(SystemExit) as exit_:
         main(failing(error))
     shown = capsys.readouterr()
@@ -63,7 +65,19 @@ def test_interruption_exits_as_shells_expect():
     assert exit_.value.code == 130
 
 
-def test_the_entry_costs_no_heavy_import():
-    code = "import sys, brule.entry; print({'torch', 'pandas', 'mlflow'} & set(sys.modules))"
+@pytest.mark.parametrize("module", ["brule", "brule.terminal", "brule.data.rendering"])
+def test_what_starts_often_costs_no_heavy_import(module: str):
+    """The package, what every script begins with, and what each process of the renderer imports."""
+    heavy = {"torch", "pandas", "mlflow", "matplotlib", "pydantic", "pooch", "rich"}
+    code = f"import sys, {module}; print({heavy} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": SOURCE}, capture_output=True, text=True)
-    assert shown.stdout == "set()\n"
+    assert shown.stdout == "set()\n", shown.stderr
+
+
+def test_the_package_shows_what_a_user_calls():
+    assert set(brule.__all__) == {"load", "__version__"}
+    assert re.match(r"\d+\.|unknown$", brule.__version__)
+    assert "brule.load(" in str(brule.__doc__) and ".predict(" in str(brule.__doc__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = brule.nothing
+    assert (Path(brule.__file__).parent / "py.typed").exists()

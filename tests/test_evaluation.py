@@ -15,25 +15,25 @@ from PIL import Image
 from rich.console import Console
 
 from brule import tracking
-from brule.config import Config, parse
+from brule.config import Config, read
 from brule.data.schemes import Scheme
 from brule.detector import gan
 from brule.detector import model as detector
 from brule.errors import BruleError
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
-from brule.networks.style import NoiseToStyle
+from brule.networks.style import NoiseToStyle, StyleEncoder
 from brule.stages import evaluate as evaluation
-from brule.stages import scores as generation
-from brule.stages import scores as scoring
+from brule.stages.scores import UNMEASURED_SAMPLES, speed
 from brule.tracking import registry
 
+ROOT = Path(__file__).parents[1]
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth", "chin"), None, (0, 1), ((0, 1), (2, 3), (3, 4)))
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.5], [0.5, 0.7], [0.5, 0.9]], np.float32)
 
 
 class Recorder(tracking.Run):
-    """A run that remembers what it was told."""
+    """A run that records what is logged to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,13 +65,14 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
     monkeypatch.setattr(tracking, "run", opened)
     monkeypatch.setattr(registry, "register", lambda run, *told: run.registered.append(told))
-    monkeypatch.setattr(evaluation, "speed", partial(scoring.speed, seconds=0.0))
+    monkeypatch.setattr(evaluation, "speed", partial(speed, seconds=0.0))
     return recorder
 
 
 @pytest.fixture
 def config() -> Config:
-    return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}, "device": "cpu"}})
+    whole = read(ROOT / "params.yaml")
+    return whole.model_copy(update={"machine": whole.machine.model_copy(update={"device": "cpu"})})
 
 
 @pytest.fixture
@@ -123,14 +124,15 @@ def write_gan(project: Path, landmarks: int = 5, iterations: int = 40) -> None:
         "map_size": 16,
         "condition_sigma": 1.5,
         "generator": {"width": 4, "max_width": 8},
-        "style": {"size": 8, "latent": 8, "depth": 2},
+        "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
     }
     networks = {"generator": Generator(landmarks, 64, 16, 8, 4, 8), "noise_to_style": NoiseToStyle(8, 8, 2)}
+    networks["style"] = StyleEncoder(64, 8, 4)
     facts: dict[str, Any] = {"landmarks": landmarks, "image_size": 64, "model": model, "iterations": iterations}
     gan.save(project / "models/gan.safetensors", networks, **facts)
 
 
-def test_every_file_is_written_and_told(project: Path, config: Config, run: Recorder) -> None:
+def test_every_file_is_written_and_logged(project: Path, config: Config, run: Recorder) -> None:
     report = evaluation.evaluate(config)
     saved = json.loads((project / "results/metrics.json").read_text())
     assert saved == report
@@ -160,7 +162,7 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
     assert saved["samples"]["shapes"] == 6 and saved["samples"]["diversity"] > 0
     assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
     assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
-    assert json.loads(run.tagged["alarms"]) == report["alarms"], "from which the results table learns them"
+    assert json.loads(run.tagged["alarms"]) == report["alarms"], "the results table reads them there"
     assert (
         run.seen["test/nme"] == report["test"]["nme"]
         and "test/parts/eyes" in run.seen
@@ -175,6 +177,18 @@ def test_every_file_is_written_and_told(project: Path, config: Config, run: Reco
     assert f"{saved['test']['nme']:.2f}" in page and page.count("data:image/") == 4
 
 
+def test_mlflow_keeps_the_recipe_of_the_working_directory_with_the_run(
+    project: Path, config: Config, run: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation.evaluate(config)
+    assert not {"params.yaml", "dvc.lock"} & set(run.files), "there is none to keep"
+    for name in ("params.yaml", "dvc.lock"):
+        (project / name).write_text("seed: 0\n")
+    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # as under `dvc exp run --temp`
+    evaluation.evaluate(config)
+    assert {"params.yaml", "dvc.lock"} <= set(run.files)
+
+
 def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
     one, two = evaluation.evaluate(config), evaluation.evaluate(config)
     assert one | {"images_per_second": 0} == two | {"images_per_second": 0}
@@ -182,7 +196,7 @@ def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorde
     np.save(path, np.load(path) + np.float32(0.001))
     evaluation.evaluate(config)
     first, again, moved = (told[2] for told in run.registered)
-    assert first == again and first.faces != moved.faces, "the name of the validation faces is theirs alone"
+    assert first == again and first.crops != moved.crops, "the digest is that of these validation crops alone"
 
 
 def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config, run: Recorder) -> None:
@@ -190,13 +204,13 @@ def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config,
     (project / "results/figures").mkdir()
     (project / "results/figures/samples.png").write_bytes(b"what an earlier run drew")
     report = evaluation.evaluate(config)
-    assert report["samples"] == generation.UNMEASURED_SAMPLES and not (project / "results/figures/samples.png").exists()
+    assert report["samples"] == UNMEASURED_SAMPLES and not (project / "results/figures/samples.png").exists()
     assert "samples/nme" not in run.seen and "GAN" not in shown(report)
 
 
 def test_a_gan_of_other_landmarks_is_refused(project: Path, config: Config, run: Recorder) -> None:
     write_gan(project, landmarks=4)
-    with pytest.raises(BruleError, match=r"gan\.safetensors: it draws 4 landmarks at 64 px.*answers 5.*dvc repro"):
+    with pytest.raises(BruleError, match=r"gan\.safetensors: it draws 4 landmarks at 64 px.*finds 5.*dvc repro"):
         evaluation.evaluate(config)
 
 
@@ -235,7 +249,7 @@ def shown(report: dict[str, Any]) -> str:
     return " ".join(stream.getvalue().split())
 
 
-def test_the_table_shows_scores_floor_and_pictures(project: Path, config: Config, run: Recorder) -> None:
+def test_the_table_shows_scores_and_floor_and_where_the_page_is(project: Path, config: Config, run: Recorder) -> None:
     report = evaluation.evaluate(config)
     text = shown(report)
     for number in (report["test"]["nme"], report["validation"]["w1"], report["test"]["floor_nme"]):
@@ -276,12 +290,12 @@ def test_a_barycenter_of_other_landmarks_is_refused(project: Path, config: Confi
         evaluation.evaluate(config)
 
 
-def test_a_run_that_collapsed_is_told_beside_the_monitors_of_its_healthy_checkpoint(
+def test_a_collapsed_run_is_reported_even_if_its_checkpoint_is_healthy(
     project: Path, config: Config, run: Recorder
 ) -> None:
     sentence = "the run collapsed: spread fired at iteration 60 and stands at the end"
-    told = {"mlflow_run_id": "abc", "best_iteration": 40, "collapsed": {"iteration": 60, "sentence": sentence}}
-    (project / "results/train.json").write_text(json.dumps(told))
+    trained = {"mlflow_run_id": "abc", "best_iteration": 40, "collapsed": {"iteration": 60, "sentence": sentence}}
+    (project / "results/train.json").write_text(json.dumps(trained))
     report = evaluation.evaluate(config)
     assert report["alarms"][0] == sentence
     assert sentence in (project / "models/README.md").read_text()

@@ -92,11 +92,12 @@ def test_an_experiment_lays_over_the_parameters(project: Path) -> None:
     ("name", "assignment", "sentence"),
     [
         ("half", "loss.c77=1", "loss.c77 is not a parameter; did you mean loss.c7?"),
-        (
-            "half",
-            "train.stages.wram.iterations=1",
-            "wram.iterations is not in params.yaml; did you mean train.stages.warm",
-        ),
+        ("half", "stages.wram.iterations=1", "stages.wram is not in params.yaml; did you mean stages.warm?"),
+        ("half", "warp.setled.rotation=1", "warp.setled is not in params.yaml; did you mean warp.settled?"),
+        ("half", "stages.qqq.iterations=1", "stages.qqq is not in params.yaml; it has warm, teach, "),
+        ("half", "stages.warm.gan_evry=1", "stages.warm.gan_evry is not a parameter"),
+        ("half", "data.extra.sauce=celeba", "data.extra.source is missing"),
+        ("half", "stages=3", "stages = 3: is a group of parameters, not a value"),
         ("half", "loss.c7=many", "loss.c7 = 'many'"),
         ("half", "loss.c7", "write -S key=value"),
         ("half", "loss.c7=[", "not valid YAML"),
@@ -151,6 +152,23 @@ def test_dvc_understands_every_value_as_it_was_meant(
     YAML().dump(current, file)
     apply_overrides(file, experiments.changes(current, wanted))
     assert YAML(typ="safe").load(file) == wanted
+
+
+def test_a_switch_that_params_lacks_is_switched_on_and_off_again(project: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    file, before = project / "params.yaml", experiments.workspace(project)
+    (project / "experiments" / "on.yaml").write_text(
+        "# On\ndata: {extra: {source: folder, location: /x, use: join}}\nstages: {learn: {view: null, gan_every: 2}}\n"
+    )
+    wanted = experiments.plan(project, "on", ["loss.cycle=3", "warp.strong.elastic=0.1", "warp.strong.correlation=0.2"])
+    assert "extra" not in before["data"] and "cycle" not in before["loss"]
+    apply_overrides(file, on := experiments.changes(before, wanted))
+    assert "+data.extra.source=folder" in on and "+loss.cycle=3" in on and "stages.learn.view=null" in on
+    assert experiments.workspace(project) == wanted
+    apply_overrides(file, off := experiments.changes(wanted, before))
+    assert "~data.extra" in off and not [change for change in off if change.startswith("~data.extra.")]
+    assert experiments.workspace(project) == before, "an empty section that stayed would not be off"
 
 
 def test_the_command_line_lists_and_explains() -> None:

@@ -1,4 +1,4 @@
-"""The ONNX file: alone, without brule and torch, it answers what the detector answers, and says what it is."""
+"""The ONNX file answers what the detector answers, without brule and torch, and describes itself."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ import torch
 from brule.data.crop import Framing
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector import onnx as export
-from brule.detector import prediction
 from brule.detector.model import Detector
+from brule.detector.prediction import confidence as sharpness
 from brule.errors import BruleError
 from brule.maths import heatmaps
 from brule.networks.hourglass import LandmarkEncoder
@@ -80,7 +80,7 @@ def test_the_file_answers_what_torch_answers(exported: tuple[Detector, Path, flo
     assert points.std(axis=1).max() > 0.01, "a detector that answers the middle everywhere would prove nothing"
     L = model.log_maps(model.tensor(images)).exp()
     np.testing.assert_allclose(points, heatmaps.coordinates(L), atol=1e-4)
-    np.testing.assert_allclose(confidence, prediction.confidence(L), atol=1e-3)
+    np.testing.assert_allclose(confidence, sharpness(L), atol=1e-3)
 
 
 def test_an_image_s_answer_does_not_depend_on_its_batch(exported: tuple[Detector, Path, float]) -> None:
@@ -128,13 +128,13 @@ def test_a_file_that_disagrees_with_torch_is_not_written(
     points = Detector.points
     monkeypatch.setattr(Detector, "points", lambda self, images: points(self, images) + value / self.image_size)
     (tmp_path / "detector.onnx").write_text("mine")
-    with pytest.raises(BruleError, match=r"detector.onnx: not written, .* px of the crop; take the versions"):
+    with pytest.raises(BruleError, match=r"detector.onnx: not written, .* px of the crop; install the versions"):
         export.to_onnx(model, tmp_path / "detector.onnx")
     assert (tmp_path / "detector.onnx").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime", "onnxscript"])
-def test_a_missing_library_is_one_sentence(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_gets_one_sentence(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(BruleError, match=rf"{library} is missing.*pip install -e '.\[onnx\]'"):
         export.to_onnx(DETECTORS["5 landmarks, 2 stacks"](), tmp_path / "detector.onnx")

@@ -11,8 +11,7 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme
-from brule.figures import grids as photo
-from brule.figures import theme as style
+from brule.figures import grids, theme
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
@@ -29,13 +28,13 @@ def near(image: np.ndarray, x: float, y: float, colour: str, radius: int = 3) ->
 
 
 def test_parts_are_what_edges_and_the_mirror_join() -> None:
-    part = style.part_of(IBUG68)
+    part = theme.part_of(IBUG68)
     assert part[0] == part[8] == part[16], "the jaw is one part"
     assert part[17] == part[26], "brows are each other's mirror image"
-    assert part[36] == part[45] != part[17], "so are eyes, and they are no brows"
+    assert part[36] == part[45] != part[17], "so are the eyes, and they are not brows"
     assert len({part[k] for k in (0, 17, 27, 31, 36, 48, 60)}) == 7
-    assert style.part_of(PLAIN) == (-1,) * 5
-    assert style.part_of(Scheme(("a", "b", "c"), edges=((2, 1),))) == (-1, 0, 0)
+    assert theme.part_of(PLAIN) == (-1,) * 5
+    assert theme.part_of(Scheme(("a", "b", "c"), edges=((2, 1),))) == (-1, 0, 0)
 
 
 def test_landmarks_are_drawn_where_they_are(tmp_path: Path) -> None:
@@ -48,9 +47,9 @@ def test_landmarks_are_drawn_where_they_are(tmp_path: Path) -> None:
     found = picture(path)
     for column in (0, 1):
         x, y = canvas.corner(0, column)
-        assert near(found, x + 0.25 * 192, y + 0.75 * 192, style.PARTS[0])
+        assert near(found, x + 0.25 * 192, y + 0.75 * 192, theme.PARTS[0])
         assert near(found, x + 0.75 * 192, y + 0.25 * 192, "white")
-        assert not near(found, x + 0.25 * 192, y + 0.25 * 192, style.PARTS[0])
+        assert not near(found, x + 0.25 * 192, y + 0.25 * 192, theme.PARTS[0])
 
 
 def test_rows_are_best_median_worst() -> None:
@@ -104,7 +103,7 @@ def test_ced_is_drawn_with_and_without_errors(tmp_path: Path) -> None:
     errors = np.random.default_rng(4).gamma(4, 1, 100)
     figures.ced({"detector": errors, "floor": 3 * errors}, tmp_path / "ced.png")
     figures.ced({}, tmp_path / "none.png")
-    accent = 255 * np.array(to_rgb(style.ACCENT))
+    accent = 255 * np.array(to_rgb(theme.ACCENT))
     blue = [int((np.abs(picture(tmp_path / name) - accent).max(-1) < 20).sum()) for name in ("ced.png", "none.png")]
     assert blue[0] > 500 and blue[1] == 0, "the subject's curve is there only with errors"
 
@@ -124,7 +123,7 @@ def test_history_survives_what_training_writes(tmp_path: Path) -> None:
         figures.history(path, tmp_path / f"{name}.png", floor=17.0, limits={"nearest": 0.06})
     table.drop(columns="validation/nme").to_csv(path, index=False)
     figures.history(path, tmp_path / "blind.png")
-    red = 255 * np.array(to_rgb(style.WARNING))
+    red = 255 * np.array(to_rgb(theme.WARNING))
     lines = {
         name: int((np.abs(picture(tmp_path / f"{name}.png") - red).max(-1) < 30).sum()) for name in ("full", "blind")
     }
@@ -140,23 +139,23 @@ def test_history_marks_the_validations_with_an_alarm(tmp_path: Path) -> None:
         table.assign(**{"monitors/alarms": alarms, "alarms": ["spread is 0.4"] * 3}).to_csv(path, index=False)
         figures.history(path, tmp_path / f"{name}.png", floor=17.0)
         seen[name] = picture(tmp_path / f"{name}.png")
-    red = {name: (np.abs(image - 255 * np.array(to_rgb(style.WARNING))).max(-1) < 40) for name, image in seen.items()}
+    red = {name: (np.abs(image - 255 * np.array(to_rgb(theme.WARNING))).max(-1) < 40) for name, image in seen.items()}
     assert red["collapsed"].sum() > red["healthy"].sum() + 10
 
 
 @pytest.mark.parametrize("size", [(300, 200), (90, 160), (4000, 2500)])
 def test_landmarks_are_drawn_where_they_lie_on_a_photo(tmp_path: Path, size: tuple[int, int]) -> None:
     shares = np.array([[0.25, 0.3], [0.7, 0.6]])
-    photo.photo(Image.new("RGB", size, "black"), shares * size - 0.5, tmp_path / "a.png", Scheme.plain(["a", "b"]))
+    grids.photo(Image.new("RGB", size, "black"), shares * size - 0.5, tmp_path / "a.png", Scheme.plain(["a", "b"]))
     drawn = picture(tmp_path / "a.png")
     sides = np.array(drawn.shape[1::-1])
-    assert sides.max() <= photo.LONGEST and sides[0] / sides[1] == pytest.approx(size[0] / size[1], rel=0.02)
+    assert sides.max() <= grids.LONGEST and sides[0] / sides[1] == pytest.approx(size[0] / size[1], rel=0.02)
     for x, y in shares * sides:
-        assert near(drawn, x, y, style.PARTS[0])
+        assert near(drawn, x, y, theme.PARTS[0])
     assert (drawn.max(-1) > 60).mean() < 0.02, "nothing else is drawn"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
 def test_a_photo_a_pixel_wide_is_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
-    photo.photo(Image.new("RGB", size, "black"), np.zeros((2, 2)), tmp_path / "a.png", Scheme.plain(["a", "b"]))
-    assert max(Image.open(tmp_path / "a.png").size) <= photo.LONGEST
+    grids.photo(Image.new("RGB", size, "black"), np.zeros((2, 2)), tmp_path / "a.png", Scheme.plain(["a", "b"]))
+    assert max(Image.open(tmp_path / "a.png").size) <= grids.LONGEST

@@ -1,4 +1,4 @@
-"""Files are the old one or the new one, whole."""
+"""A file is the old one or the new one, whole."""
 
 import errno
 import os
@@ -117,8 +117,8 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path):
 
 
 def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
-    (tmp_path / ".faces.tmp").mkdir()
-    (tmp_path / ".faces.tmp" / "stale").write_text("")
+    (tmp_path / ".crops.tmp").mkdir()
+    (tmp_path / ".crops.tmp" / "stale").write_text("")
     with files.folder(tmp_path / "crops") as folder:
         assert list(folder.iterdir()) == []
     assert [path.name for path in tmp_path.iterdir()] == ["crops"]

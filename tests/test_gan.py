@@ -1,4 +1,4 @@
-"""models/gan.safetensors: what training saves draws the same images again, and nothing else is taken for it."""
+"""models/gan.safetensors: what training saves draws the same images again, and no other file is accepted."""
 
 import json
 from collections.abc import Callable
@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from brule.detector import gan, weights
-from brule.detector.gan import Gan
+from brule.detector.gan import AT_ONCE, Gan
 from brule.detector.model import KIND as DETECTOR
 from brule.errors import BruleError
 from brule.maths import heatmaps
+from brule.maths.images import to_tensor
 from brule.networks.generator import Generator
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
@@ -74,19 +75,25 @@ def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor
 
 
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any], dict[str, torch.Tensor]], object], str]] = {
-    "a later format": (lambda h, t: h.update(format=9), "format is 9"),
-    "no model": (lambda h, t: h.pop("model"), "header is damaged"),
-    "a model that is none": (lambda h, t: h.update(model=[1]), "header is damaged"),
-    "no landmarks": (lambda h, t: h.update(landmarks=0), "header is damaged"),
-    "an odd image": (lambda h, t: h.update(image_size=33), "header is damaged"),
-    "a width beyond bounds": (lambda h, t: h["model"]["generator"].update(width=10**6), "header is damaged"),
-    "no width of the condition": (lambda h, t: h["model"].update(condition_sigma=0), "header is damaged"),
-    "a NaN as width": (lambda h, t: h["model"].update(condition_sigma=float("nan")), "header is damaged"),
-    "iterations before the first": (lambda h, t: h.update(iterations=-1), "header is damaged"),
-    "a width beyond memory": (lambda h, t: h["model"]["generator"].update(width=4096), "weights are not those"),
-    "another latent": (lambda h, t: h["model"]["style"].update(latent=7), "weights are not those"),
-    "a missing tensor": (lambda h, t: t.pop("generator.to_rgb.0.bias"), "weights are not those"),
-    "NaN": (lambda h, t: t["noise_to_style.layers.0.bias"].fill_(float("nan")), "weights are damaged"),
+    "no style": (lambda h, t: h["model"].pop("style"), "its header is damaged"),
+    "no width of the style": (lambda h, t: h["model"]["style"].pop("width"), "its header is damaged"),
+    "a later format": (lambda h, t: h.update(format=9), "it has format 9"),
+    "no model": (lambda h, t: h.pop("model"), "its header is damaged"),
+    "a model that is a list": (lambda h, t: h.update(model=[1]), "its header is damaged"),
+    "no landmarks": (lambda h, t: h.update(landmarks=0), "its header is damaged"),
+    "an odd image": (lambda h, t: h.update(image_size=33), "its header is damaged"),
+    "a width beyond bounds": (lambda h, t: h["model"]["generator"].update(width=10**6), "its header is damaged"),
+    "no width of the condition": (lambda h, t: h["model"].update(condition_sigma=0), "its header is damaged"),
+    "a NaN as width": (lambda h, t: h["model"].update(condition_sigma=float("nan")), "its header is damaged"),
+    "iterations before the first": (lambda h, t: h.update(iterations=-1), "its header is damaged"),
+    "a width beyond memory": (
+        lambda h, t: h["model"]["generator"].update(width=4096),
+        "its weights do not match its header",
+    ),
+    "another latent": (lambda h, t: h["model"]["style"].update(latent=7), "its weights do not match its header"),
+    "another style": (lambda h, t: h["model"]["style"].update(width=5), "its weights do not match its header"),
+    "a missing tensor": (lambda h, t: t.pop("generator.to_rgb.0.bias"), "its weights do not match its header"),
+    "NaN": (lambda h, t: t["noise_to_style.layers.0.bias"].fill_(float("nan")), "its weights are damaged"),
 }
 
 
@@ -110,3 +117,31 @@ def test_foreign_files_are_refused(path: Path) -> None:
     path.unlink()
     with pytest.raises(BruleError, match="no such file"):
         Gan.load(path)
+
+
+def test_a_gan_for_another_detector_is_refused(path: Path) -> None:
+    assert Gan.load(path, "cpu", (3, 32)).iterations == 70
+    for count, size in ((4, 32), (3, 64)):
+        wanted = rf"gan\.safetensors: it draws 3 landmarks at 32 px, but the detector finds {count} at {size} px"
+        with pytest.raises(BruleError, match=wanted):
+            Gan.load(path, "cpu", (count, size))
+
+
+def test_each_turn_brings_new_styles_until_they_come_round(path: Path, shapes: np.ndarray) -> None:
+    loaded = Gan.load(path)
+    turns = [loaded.restyled(shapes[0], turn) for turn in (0, 1, 41)]
+    every = np.concatenate(turns).reshape(3 * AT_ONCE, -1)
+    assert len(np.unique(every, axis=0)) == 3 * AT_ONCE
+    np.testing.assert_array_equal(loaded.restyled(shapes[0], 42), turns[0])
+    np.testing.assert_array_equal(turns[1], loaded.images(shapes[:1].repeat(6, 0), loaded.styles(12)[6:]))
+
+
+def test_a_crop_is_redrawn_in_its_own_style(path: Path, networks: dict[str, nn.Module], shapes: np.ndarray) -> None:
+    loaded = Gan.load(path)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    crops[1] //= 4
+    first, second = (loaded.restored(crop, shapes[0]) for crop in crops)
+    assert first.shape == (32, 32, 3) and (first != second).any()
+    with torch.no_grad():
+        style = networks["style"](to_tensor(crops[:1], torch.device("cpu")))
+    assert np.abs(loaded.images(shapes[:1], style)[0].astype(int) - first).max() <= 1

@@ -1,4 +1,4 @@
-"""How a run computes here: what is given stands, what is open is measured."""
+"""How a run computes here: what is given is used, what is left open is measured."""
 
 import pytest
 import torch

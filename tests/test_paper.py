@@ -25,11 +25,8 @@ from brule.figures.shapes import glow, ring
 from brule.figures.theme import WARNING
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
-from brule.networks.style import NoiseToStyle
-from brule.stages import paper
-from brule.stages.paper import courses as course
-from brule.stages.paper import pictures
-from brule.stages.paper.request import Request
+from brule.networks.style import NoiseToStyle, StyleEncoder
+from brule.stages.paper import Request, catalogue, courses, pictures
 from brule.stages.scores import measure
 
 ROOT = Path(__file__).parents[1]
@@ -52,8 +49,9 @@ def trained(project: Path) -> Path:
 
 def write_gan(iterations: int = 40, landmarks: int = 5) -> None:
     model: dict[str, Any] = {"map_size": 16, "condition_sigma": 1.5, "generator": {"width": 4, "max_width": 8}}
-    model["style"] = {"size": 8, "latent": 8, "depth": 2}
+    model["style"] = {"size": 8, "width": 4, "latent": 8, "depth": 2}
     networks = {"generator": Generator(landmarks, 64, 16, 8, 4, 8), "noise_to_style": NoiseToStyle(8, 8, 2)}
+    networks["style"] = StyleEncoder(64, 8, 4)
     facts: dict[str, Any] = {"landmarks": landmarks, "image_size": 64, "model": model, "iterations": iterations}
     gan.save("models/gan.safetensors", networks, **facts)
 
@@ -79,7 +77,7 @@ def test_fig4_goes_from_the_best_to_the_worst_and_draws_the_second_rows_landmark
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = recorded(monkeypatch, pictures, "restyled")
-    assert paper.draw("fig4", Request(OUT)) == []
+    assert catalogue.draw("fig4", Request(OUT)) == []
     rows, drawn, _, _, heading, note = calls[0]
     found, networks = Detector.load("models/detector.safetensors"), Gan.load("models/gan.safetensors")
     errors = measure(found, pictures._images("test"), np.load("data/barycenter.npy").astype(float)).errors["detector"]
@@ -100,35 +98,35 @@ def test_fig4_goes_from_the_best_to_the_worst_and_draws_the_second_rows_landmark
 def test_fig5_is_in_one_style(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = recorded(monkeypatch, pictures, "restyled")
     for style in (0, 3):
-        assert paper.draw("fig5", Request(OUT, style=style)) == []
+        assert catalogue.draw("fig5", Request(OUT, style=style)) == []
     networks = Gan.load("models/gan.safetensors")
     for (rows, drawn, *_), style in zip(calls, (0, 3), strict=True):
         assert len(rows) == 1
         assert (drawn == networks.images(rows[0][1], networks.styles(4)[style].expand(8, -1))).all()
     assert (calls[0][1] != calls[1][1]).any()
     with pytest.raises(BruleError, match="--style -1: styles are counted from 0"):
-        paper.draw("fig5", Request(OUT, style=-1))
+        catalogue.draw("fig5", Request(OUT, style=-1))
 
 
 def test_without_landmarks_the_images_are_shown_without_errors(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path("data/crops/test/landmarks.npy")
     np.save(path, np.full_like(np.load(path), np.nan))
     calls = recorded(monkeypatch, pictures, "restyled")
-    paper.draw("fig4", Request(OUT))
+    catalogue.draw("fig4", Request(OUT))
     assert all(errors is None for _, _, errors in calls[0][0]) and "no landmarks to measure" in calls[0][-1]
 
 
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"iterations": 0}, r"gan\.safetensors: this GAN was never trained; give a stage of train\.stages a gan_every"),
-        ({"landmarks": 4}, r"gan\.safetensors: it draws 4 landmarks at 64 px, the detector answers 5"),
+        ({"iterations": 0}, r"gan\.safetensors: this GAN was never trained; set gan_every in one of the stages"),
+        ({"landmarks": 4}, r"gan\.safetensors: it draws 4 landmarks at 64 px, but the detector finds 5"),
     ],
 )
 def test_a_gan_that_cannot_draw_these_is_named(trained: Path, facts: dict[str, int], sentence: str) -> None:
     write_gan(**facts)
     with pytest.raises(BruleError, match=sentence):
-        paper.draw("fig4", Request(OUT))
+        catalogue.draw("fig4", Request(OUT))
     assert not OUT.exists()
 
 
@@ -136,7 +134,7 @@ def test_fig7_has_the_barycenter_in_the_middle_of_eight_other_faces(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = recorded(monkeypatch, pictures, "ring")
-    paper.draw("fig7", Request(OUT))
+    catalogue.draw("fig7", Request(OUT))
     centre, maps, faces, *_ = calls[0]
     assert centre.shape == (5, 16, 16) and maps.shape == (8, 5, 16, 16) and len(np.unique(faces, axis=0)) == 8
     peak = np.unravel_index(centre[0].argmax(), (16, 16))
@@ -148,7 +146,7 @@ def test_fig7_has_the_barycenter_in_the_middle_of_eight_other_faces(
     index = Path("data/crops/test/index.csv")
     pd.read_csv(index).head(7).to_csv(index, index=False)
     with pytest.raises(BruleError, match=r"has 7 images, but Fig\. 7 shows 8"):
-        paper.draw("fig7", Request(OUT))
+        catalogue.draw("fig7", Request(OUT))
 
 
 def test_a_glow_lies_where_its_measure_does(tmp_path: Path) -> None:
@@ -182,7 +180,7 @@ def test_cells_undo_a_sample_grid(tmp_path: Path) -> None:
     assert grid.shape == (4, 8, 128, 128, 3)
     for row, column in ((1, 0), (3, 7)):
         assert np.abs(grid[row, column].astype(int) - enlarge(images[column], 128)).mean() < 1
-    with pytest.raises(BruleError, match=r"a picture of 100 × 100 pixels is no grid of samples"):
+    with pytest.raises(BruleError, match=r"a picture of 100 × 100 pixels is not a grid of samples"):
         cells(np.zeros((100, 100, 3), np.uint8))
 
 
@@ -191,13 +189,13 @@ def test_fig8_shows_the_same_faces_over_the_iterations_and_marks_the_alarms(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BruleError, match=r"results/samples: holds no pictures .*experiment\.py collapse"):
-        paper.draw("fig8", Request(OUT))
+        catalogue.draw("fig8", Request(OUT))
     every = tuple(range(50, 651, 50))
     images = sampled(Path("results/samples"), every)
     table = pd.DataFrame({"iteration": [20, 100, 500], "stage": "warm", "monitors/alarms": [np.nan, 0.0, 2.0]})
     table.to_csv("results/history.csv", index=False)
-    calls = recorded(monkeypatch, course, "frames")
-    paper.draw("fig8", Request(OUT))
+    calls = recorded(monkeypatch, courses, "frames")
+    catalogue.draw("fig8", Request(OUT))
     columns, _, _, _, alarmed = calls[0]
     assert len(columns) == 8 and min(columns) == 50 and max(columns) == 650 and set(columns) <= set(every)
     assert alarmed == {iteration for iteration in columns if iteration >= 500}

@@ -1,4 +1,4 @@
-"""Photos of every kind become the pixels that a viewer shows; what is none becomes one sentence, whatever its bytes."""
+"""Photos of every kind become the pixels that a viewer shows, and anything else gets one sentence."""
 
 import io
 import sys
@@ -155,7 +155,7 @@ WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_no_photo_is_one_sentence(name: str, tmp_path: Path) -> None:
+def test_what_is_not_a_photo_gets_one_sentence(name: str, tmp_path: Path) -> None:
     wrong = WRONG[name]
     if name == "a closed image":
         scene().save(tmp_path / "a.png")

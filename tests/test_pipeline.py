@@ -11,13 +11,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from brule import config
+from brule.errors import BruleError
 from brule.stages import experiments
 
 ROOT = Path(__file__).parents[1]
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 STAGES: dict[str, Any] = PIPELINE["stages"]
 NAMES = list(experiments.catalogue(ROOT / "experiments"))
-PLACES = ["data.location=/a/b.zip", "data.extra.location=/a/c.zip"]
+PLACE = "data.location=/a/b.zip"
 
 
 def outputs(stage: str, kind: str = "") -> list[str]:
@@ -91,10 +92,29 @@ def test_the_plots_are_made_by_the_pipeline() -> None:
         assert set(files) <= made
 
 
-def test_params_yaml_holds_every_number() -> None:
+def test_params_yaml_holds_every_number_but_switches_that_are_off() -> None:
     """DVC's `-S key=value` accepts only keys that stand in the file."""
     raw = experiments.workspace(ROOT)
-    assert flat(raw) == set(config.flatten(config.parse(raw)))
+    values = config.flatten(config.parse(raw))
+    assert flat(raw) <= set(values)
+    assert not {key: values[key] for key in set(values) - flat(raw) if values[key]}
+
+
+@pytest.mark.parametrize("key", sorted(flat(experiments.workspace(ROOT))))
+def test_every_number_is_asked_for(key: str) -> None:
+    """params.yaml is the only place of defaults: the schema has none of its own."""
+    raw = experiments.workspace(ROOT)
+    *above, last = key.split(".")
+    section = raw
+    for name in above:
+        section = section[name]
+    del section[last]
+    try:
+        left_out = config.flatten(config.parse(raw))
+    except BruleError as error:
+        assert key in str(error)
+    else:
+        assert not left_out[key], "a switch is off where it is left out"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -114,10 +134,10 @@ def test_the_experiments_of_the_readme_are_there() -> None:
 def test_an_experiment_is_explained_and_valid(name: str) -> None:
     raw = experiments.workspace(ROOT)
     overrides = experiments.load(ROOT / "experiments", name)
-    assert flat(overrides) <= flat(raw), "an override of something that params.yaml does not have"
     wanted = experiments.merge(raw, overrides)
-    for text in PLACES:
-        wanted = experiments.merge(wanted, experiments.assignment(text))
+    wanted = experiments.merge(wanted, experiments.assignment(PLACE))
+    if "extra" in wanted["data"]:
+        wanted = experiments.merge(wanted, {"data.extra.location": "/a/c.zip"})
     config.parse(wanted, name)
     assert wanted != raw
     first = (ROOT / "experiments" / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
@@ -126,21 +146,21 @@ def test_an_experiment_is_explained_and_valid(name: str) -> None:
 
 def test_smoke_is_small() -> None:
     wanted = experiments.merge(experiments.workspace(ROOT), experiments.load(ROOT / "experiments", "smoke"))
-    train = config.parse(wanted).train
-    assert sum(stage.iterations for stage in train.stages.values()) <= 100
-    assert any(stage.gan_every and stage.iterations for stage in train.stages.values())
+    stages = config.parse(wanted).stages
+    assert sum(stage.iterations for stage in stages.values()) <= 100
+    assert any(stage.gan_every and stage.iterations for stage in stages.values())
 
 
 def test_the_paper_experiment_has_the_numbers_of_the_paper() -> None:
     wanted = experiments.merge(experiments.workspace(ROOT), experiments.load(ROOT / "experiments", "paper"))
     paper = config.parse(experiments.merge(wanted, {"data.location": "/a"}))
-    loss, train = paper.loss, paper.train
+    loss, train, optimiser = paper.loss, paper.train, paper.optimiser
     assert (loss.c1, loss.c2, loss.c3, loss.lambda_) == (30, 1e4, 30, 80)
     assert (loss.c5, loss.c6, loss.c7, loss.c8, loss.c9, loss.c10) == (20, 20, 1e5, 5, 10, 1)
     assert (loss.c11, loss.c12, loss.c13) == (1, 1, 1)
-    assert (train.generator_rate, train.discriminator_rate, train.style_rate) == (1e-3, 1.5e-3, 5e-4)
+    assert (optimiser.generator_rate, optimiser.discriminator_rate, optimiser.style_rate) == (1e-3, 1.5e-3, 5e-4)
     assert (train.batch_size, train.r1_every, train.restore_every) == (24, 4, 5)
-    joint = train.stages["joint"]
+    joint = paper.stages["joint"]
     assert (joint.encoder_every, joint.gan_every, joint.learning_rate, joint.target) == (3, 1, 4e-5, "self")
     assert (paper.prepare.image_size, paper.model.map_size, paper.model.encoder.stacks) == (256, 64, 2)
 
@@ -171,7 +191,7 @@ def test_the_workflows_call_what_also_runs_here(workflow: str, script: str) -> N
 def test_the_collapse_experiment_takes_away_what_prevents_a_collapse() -> None:
     wanted = experiments.merge(experiments.workspace(ROOT), experiments.load(ROOT / "experiments", "collapse"))
     settings = config.parse(wanted)
-    stages = [stage for stage in settings.train.stages.values() if stage.iterations]
+    stages = [stage for stage in settings.stages.values() if stage.iterations]
     assert not settings.train.calibrate
     assert settings.loss.c5 == 0
     assert [stage.target for stage in stages] == ["barycenter", "teacher"]
@@ -195,3 +215,20 @@ def test_the_heavy_imports_of_a_long_stage_come_where_ctrl_c_is_expected() -> No
         environment = os.environ | {"PYTHONPATH": "src"}
         shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
         assert shown.stdout == "False\n", shown.stderr
+
+
+def test_what_says_how_a_run_works_makes_no_stage_run_again() -> None:
+    """Devices, threads, logging intervals, MLflow's experiment: no stage depends on them."""
+    listed = {param for stage in STAGES for param in STAGES[stage]["params"]}
+    assert not [param for param in listed if param.split(".")[0] in ("machine", "tracking")]
+    keys = flat(experiments.workspace(ROOT))
+    read = {key for key in keys if any(key == param or key.startswith(f"{param}.") for param in listed)}
+    assert {key.split(".")[0] for key in keys - read} == {"machine", "tracking"}
+
+
+def test_the_models_are_named_as_artifacts() -> None:
+    made = {path for stage in STAGES for path in outputs(stage)}
+    named = {name: artifact["path"] for name, artifact in PIPELINE["artifacts"].items()}
+    assert named == {"detector": "models/detector.safetensors", "gan": "models/gan.safetensors"}
+    assert set(named.values()) <= made
+    assert all(artifact["type"] == "model" for artifact in PIPELINE["artifacts"].values())

@@ -1,4 +1,4 @@
-"""Photos of any size and turn: a stub that sees coloured lights says where they are, so every answer is known."""
+"""Photos of any size and orientation. The stub finds coloured lights, so every answer is known."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from brule.config import Prepare
+from brule import config
 from brule.data.crop import DVE, Framing, around, centred, cut, to_pixels, to_units
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
@@ -127,7 +127,7 @@ def test_a_large_jpeg_is_answered_where_it_is(tmp_path: Path) -> None:
     Image.fromarray(photo(points, 1501, 1003, blur=63)).save(tmp_path / "a.jpg", quality=95)
     for boxes in (None, box(points)):
         np.testing.assert_allclose(LIGHTS.predict(tmp_path / "a.jpg", boxes).points, points, atol=1.0)
-    with pytest.raises(BruleError, match=r"a\.jpg: the face lies outside"):
+    with pytest.raises(BruleError, match=r"a\.jpg: the object lies outside"):
         LIGHTS.predict(tmp_path / "a.jpg", (10, 10, 1e9, 10))
 
 
@@ -212,20 +212,21 @@ def test_confidence_falls_where_a_light_is_blurred() -> None:
         (1e308,) * 4,
     ],
 )
-def test_a_box_that_is_none_is_one_sentence(wrong: Any) -> None:
+def test_an_invalid_box_gets_one_sentence(wrong: Any) -> None:
     with pytest.raises(BruleError, match=r"image 0: the box .* give x, y, width and height"):
         LIGHTS.predict(photo(POINTS), wrong)
 
 
-def test_a_box_elsewhere_and_boxes_too_few_are_one_sentence() -> None:
-    with pytest.raises(BruleError, match="image 0: the face lies outside the image"):
+def test_a_box_elsewhere_and_too_few_boxes_get_one_sentence() -> None:
+    with pytest.raises(BruleError, match="image 0: the object lies outside the image"):
         LIGHTS.predict(photo(POINTS), (5000, 5000, 10, 10))
     with pytest.raises(BruleError, match="boxes: 1 for 2 images"):
         LIGHTS.predict([photo(POINTS)] * 2, [None])
 
 
 def test_the_default_framing_is_that_of_prepare() -> None:
-    assert Framing(Prepare().crop_fill, Prepare().crop_lift) == DVE
+    prepare = config.read(Path(__file__).parents[1] / "params.yaml").prepare
+    assert Framing(prepare.crop_fill, prepare.crop_lift) == DVE
 
 
 def test_units_and_pixels_are_inverse() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import brule
 from brule import tracking
-from brule.config import Config, parse
+from brule.config import Config, read
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.tracking import registry
@@ -26,12 +26,13 @@ from servers import start_mlflow, write_detector
 
 mlflow = pytest.importorskip("mlflow")
 
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 GOOD = Measured("these faces", 5.0, 18.0)
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+    return read(PARAMS)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def champion(root: Path) -> str | None:
         (replace(GOOD, nme=18.0), None, "does not beat the floor of 18.00 %"),
         (replace(GOOD, nme=20.0), replace(GOOD, nme=30.0), "does not beat the floor"),
         (replace(GOOD, nme=None, floor=None), None, "no landmarks"),
-        (replace(GOOD, alarms=("spread is 0.1",)), None, "collapse alarms stand"),
+        (replace(GOOD, alarms=("spread is 0.1",)), None, "collapse alarms are on"),
         (replace(GOOD, crops="others"), replace(GOOD, nme=9.0), "other validation images"),
         (GOOD, Measured.read({}), "other validation images"),
         (GOOD, Measured.read({"validation.nme": "much"}), "other validation images"),
@@ -140,8 +141,8 @@ def test_mlflow_s_own_server_answers_as_the_detector_does(
         status, reply = server.ask(body=json.loads((model / "serving_input_example.json").read_text()))
         assert status == 200 and len(reply["predictions"]) == 1
         for body, sentence in {
-            "aGVsbG8=": "inputs[0]: is no image that can be read; replace or remove the file",
-            "!": "inputs[0].image: is not base64; encode an image file, as `base64 face.jpg` does",
+            "aGVsbG8=": "inputs[0]: is not a readable image; replace or remove the file",
+            "!": "inputs[0].image: is not base64; encode an image file, as `base64 photo.jpg` does",
         }.items():
             status, reply = server.ask(body={"inputs": [{"image": body}]})
             assert status == 400 and reply["message"] == sentence and "stack_trace" not in reply
@@ -157,7 +158,7 @@ def test_mlflow_s_own_server_answers_as_the_detector_does(
     "uri", ["models:/brule@champion", "models:/brule/1", "models:/", "models:/brule", "models:/brule/x"]
 )
 def test_a_model_that_is_not_there_is_one_sentence(root: Path, tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BruleError, match=f"^{uri}: MLflow does not hand it out .*`mlflow ui` shows") as caught:
+    with pytest.raises(BruleError, match=f"^{uri}: MLflow does not return it .*`mlflow ui` shows") as caught:
         registry.fetch(uri, tmp_path / "fetched")
     assert "\n" not in str(caught.value)
 
@@ -167,7 +168,7 @@ def test_a_foreign_model_is_one_sentence(root: Path, tmp_path: Path) -> None:
     (tmp_path / "foreign" / "MLmodel").write_text("flavors: {}")
     client(root).create_registered_model("other")
     client(root).create_model_version("other", str(tmp_path / "foreign"))
-    with pytest.raises(BruleError, match=r"^models:/other/1: is no detector of brule; give models:/NAME@champion, "):
+    with pytest.raises(BruleError, match=r"^models:/other/1: is not a detector of brule; give models:/NAME@champion, "):
         registry.fetch("models:/other/1", tmp_path / "fetched")
 
 
@@ -191,7 +192,10 @@ def test_a_store_that_fails_is_told_and_that_nothing_was_registered(
     assert "MLflow does not answer (gone); " in (told := capsys.readouterr().err) and told.count("\n") == 2
     registry.register(run, "brule", weights[0], GOOD)
     told = capsys.readouterr().err
-    assert "no version of the model brule has these weights; `dvc repro -sf evaluate`" in told and told.count("\n") == 1
+    assert (
+        "no version of the model brule has these weights yet; `dvc repro -sf evaluate`" in told
+        and told.count("\n") == 1
+    )
 
 
 def test_without_mlflow_it_is_harmless_and_fetching_is_one_sentence(

@@ -17,10 +17,8 @@ from brule import config
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
 from brule.maths import metrics
-from brule.stages import scores as generation
-from brule.stages.report import Findings, gather, page
-from brule.stages.report.pictures import LARGE, PLACES
-from brule.stages.scores import UNMEASURED
+from brule.stages.report import LARGE, PICTURES, Findings, gather, page
+from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = "the run collapsed: spread fired at iteration 60 and stands at the end; look at loss.c5"
@@ -104,7 +102,7 @@ def run(**changes: Any) -> Findings:
         config.flatten(config.read(ROOT / "params.yaml")),
         metrics.bounds(HEALTHY),
         f"http://127.0.0.1:5000/#/experiments/1/runs/{'f' * 32}",
-        dict.fromkeys((*PLACES, "training"), png()),
+        dict.fromkeys((*PICTURES, "training"), png()),
     )
     return replace(whole, **{"report": report | changes.pop("report", {})}, **changes)
 
@@ -132,7 +130,7 @@ def tuned() -> Findings:
 
 def without_a_gan() -> Findings:
     pictures = {name: data for name, data in run().pictures.items() if name != "samples"}
-    return run(report={"samples": generation.UNMEASURED_SAMPLES}, pictures=pictures)
+    return run(report={"samples": UNMEASURED_SAMPLES}, pictures=pictures)
 
 
 def hostile() -> Findings:
@@ -153,10 +151,12 @@ KINDS = {kind.__name__: kind for kind in (run, blind, collapsed, tuned, without_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_page_is_well_formed_and_needs_nothing_but_itself(kind: str) -> None:
-    told = KINDS[kind]()
-    text, elsewhere = page(told), str(told.address)  # a link for a click: it loads nothing
+    subject = KINDS[kind]()
+    text, elsewhere = page(subject), str(subject.address)  # a link for a click: it loads nothing
     seen = Page(text)
+    assert text == page(KINDS[kind]()), "the same run gives the same bytes"
     assert text.startswith("<!doctype html>") and not {tag for tag, _ in seen.tags} & {"script", "link", "iframe"}
+    assert any("default-src 'none'" in str(attributes.get("content")) for tag, attributes in seen.tags if tag == "meta")
     assert "@import" not in text and "url(" not in text and not re.search(r"https?://", text.replace(elsewhere, ""))
     for tag, attributes in seen.tags:
         assert not [name for name in attributes if name.startswith("on")], "no script hides in an attribute"
@@ -172,18 +172,18 @@ def test_every_page_is_well_formed_and_needs_nothing_but_itself(kind: str) -> No
 def test_the_table_of_errors_is_that_of_metrics_json() -> None:
     report = run().report
     seen = Page(page(run()))
-    names = ["detector", "floor: the barycenter everywhere"]
+    names = ["detector", "floor: barycenter everywhere"]
     for prefix, name in zip(("", "floor_"), names, strict=True):
         wanted = [report[split][f"{prefix}{score}"] for split in ("test", "validation") for score in ("nme", "w1")]
         assert seen.row(name)[1:] == [f"{value:.2f}" for value in wanted]
     for kind, name in {"affine": "affine map", "similarity": "similarity"}.items():
-        cells = seen.row(f"oracle: the best {name} of it for each face")
+        cells = seen.row(f"oracle: best {name}")
         assert (cells[1], cells[3]) == tuple(f"{report[s][f'oracle_{kind}_nme']:.2f}" for s in ("test", "validation"))
     parts = [row for row in seen.rows if row[0] == "detector"][1]
     assert parts[1:] == [f"{value:.2f}" for value in report["test"]["parts"].values()]
     assert seen.row("G(shape, z)")[1:] == ["6.61", "26.52", "5.53", "0.74"]
-    assert "Over 517 labelled test and 263 validation images" in seen.text
-    assert f"is {report['test']['auc_08']:.3f}; {report['test']['failure_08']:.1%} of the images" in seen.text
+    assert "Measured on 517 labelled test images and 263 labelled validation images" in seen.text
+    assert f"is {report['test']['auc_08']:.3f}; {100 * report['test']['failure_08']:.1f} % of the images" in seen.text
 
 
 def test_the_longest_bar_is_the_largest_error_and_the_others_are_in_proportion() -> None:
@@ -221,14 +221,18 @@ def test_hostile_names_stay_text() -> None:
 
 def test_without_landmarks_nothing_is_claimed() -> None:
     seen = Page(page(blind()))
-    assert "nothing is known about its error" in seen.text and "bar" not in seen.classes()
+    assert "its error is unknown" in seen.text and "bar" not in seen.classes()
     assert "No held-out image has landmarks" in seen.text and not [row for row in seen.rows if row[0] == "detector"]
-    assert "Its error is unknown" in seen.text and "No image was held out to look for a collapse" in seen.text
+    assert "Its error is unknown" in seen.text and "No images were held out to check for a collapse" in seen.text
 
 
 def test_a_search_is_shown_where_there_was_one() -> None:
     text = Page(page(tuned())).text
-    assert "37 trials; W₁ on validation went from 5.62 to 5.12 %" in text and "17.25" in text and "12345" in text
+    assert (
+        "ran 37 trials and brought W₁ on the validation split from 5.62 % to 5.12 %." in text
+        and "17.25" in text
+        and "12345" in text
+    )
     untuned = replace(run(), pictures={})
     assert "The search for the coefficients" not in Page(page(untuned)).text
 
@@ -240,7 +244,7 @@ def test_without_a_gan_nothing_of_it_is_shown() -> None:
 
 def test_cost_origin_and_every_parameter_are_on_the_page() -> None:
     text = Page(page(run())).text
-    for fact in ("312 s", "bfloat16", "812.5 images a second", "f" * 32, "mlflow ui", "abc123", "3001", "2600"):
+    for fact in ("312 s", "bfloat16", "812.5 images per second", "f" * 32, "mlflow ui", "abc123", "3001", "2600"):
         assert fact in text
     terms = page(run())
     assert f'<a href="{run().address}">{"f" * 32}</a>' in terms

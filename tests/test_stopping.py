@@ -1,4 +1,4 @@
-"""The first signal is noted, the second acts as ever, and a process that ignores one goes on ignoring it."""
+"""The first signal only asks to stop, the second acts as usual, and an ignored signal stays ignored."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ def _interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_signal_is_noted_and_the_second_interrupts() -> None:
+def test_the_first_signal_is_kept_and_the_second_interrupts() -> None:
     with pytest.raises(KeyboardInterrupt), Stop() as stop:
         assert stop.signal is None
         os.kill(os.getpid(), signal.SIGINT)
@@ -26,7 +26,7 @@ def test_the_first_signal_is_noted_and_the_second_interrupts() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_what_stood_before_stands_again() -> None:
+def test_the_handlers_from_before_are_restored() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with Stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

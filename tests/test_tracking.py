@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 
 from brule import tracking
-from brule.config import Config, parse
+from brule.config import Config, read
 from brule.errors import BruleError
 from brule.tracking.run import public
 
 mlflow = pytest.importorskip("mlflow")
 
 SOURCE = Path(tracking.__file__).parents[2]
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+    return read(PARAMS)
 
 
 def test_no_password_is_shown() -> None:
@@ -94,7 +95,7 @@ def test_how_a_run_ended(root: Path, config: Config, error: type[BaseException],
 def test_a_run_that_is_not_there_is_begun_anew(root: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     with tracking.run(config, "evaluate", resume_id="0" * 32) as run:
         assert run.id != "0" * 32 and not run.resumed
-    assert "a new one is begun" in capsys.readouterr().err
+    assert "a new one is started" in capsys.readouterr().err
 
 
 def test_a_deleted_experiment_is_one_sentence(root: Path, config: Config) -> None:
@@ -174,8 +175,8 @@ def test_a_store_that_goes_away_costs_one_line_and_nothing_else(capsys: pytest.C
 CUT_OFF = """
 import os, signal, sys
 from brule import tracking
-from brule.config import parse
-config = parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+from brule.config import read
+config = read(sys.argv[1])
 sys.stdin.readline()
 with tracking.run(config, "train") as run:
     run.metrics({"loss/R_b": 1.0}, 7)
@@ -193,7 +194,7 @@ def test_two_at_once_on_an_empty_folder_and_both_killed(
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    both = [subprocess.Popen([sys.executable, "-c", CUT_OFF], **pipes, cwd=tmp_path) for _ in range(2)]  # type: ignore[call-overload]
+    both = [subprocess.Popen([sys.executable, "-c", CUT_OFF, str(PARAMS)], **pipes, cwd=tmp_path) for _ in range(2)]  # type: ignore[call-overload]
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()

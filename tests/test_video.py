@@ -1,4 +1,4 @@
-"""Videos: each frame in its turn and upright, the landmarks through them, and files that are whole or not there."""
+"""Videos: frames in order and upright, landmarks followed through them, and output files that are whole or absent."""
 
 import csv
 import json
@@ -99,7 +99,9 @@ def test_a_film_from_a_turned_phone_is_upright(tmp_path: Path) -> None:
     assert frame.pixels[:25].min() > 150 and frame.pixels[35:].max() < 50
 
 
-def test_what_is_no_whole_video_is_one_sentence(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_whole_video_gets_one_sentence(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     (tmp_path / "half.mp4").write_bytes(clip.read_bytes()[:1500])
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
@@ -109,8 +111,8 @@ def test_what_is_no_whole_video_is_one_sentence(clip: Path, tmp_path: Path, monk
         container.mux([*stream.encode(silence), *stream.encode(None)])
     for name, sentence in {
         "none": "there is no such file",
-        "text": "is no whole video (",
-        "half": "is no whole video (",
+        "text": "is not a whole video (",
+        "half": "is not a whole video (",
         "sound": "has no pictures in it",
     }.items():
         with pytest.raises(BruleError) as caught:
@@ -118,7 +120,7 @@ def test_what_is_no_whole_video_is_one_sentence(clip: Path, tmp_path: Path, monk
         assert str(caught.value).startswith(f"{tmp_path / name}.mp4: {sentence}")
         assert "\n" not in str(caught.value)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(BruleError, match=r"PyAV is needed; pip install -e '\.\[video\]'"):
+    with pytest.raises(BruleError, match=r"need the library PyAV; run pip install -e '\.\[video\]'"):
         list(frames(clip))
 
 
@@ -210,7 +212,7 @@ def test_the_command_answers_every_frame(run: Run, clip: Path, tmp_path: Path) -
     assert {path.name for path in out.iterdir()} == {"clip.mp4.csv", "clip.mp4"}
 
 
-def test_two_videos_of_one_name_are_told_and_a_photo_of_that_name_is_none(run: Run, clip: Path, tmp_path: Path) -> None:
+def test_two_videos_of_one_name_are_reported_but_not_a_photo_of_that_name(run: Run, clip: Path, tmp_path: Path) -> None:
     (other := tmp_path / "other" / clip.name).parent.mkdir()
     other.write_bytes(clip.read_bytes())
     photo = other.with_suffix(".png")
@@ -235,18 +237,18 @@ def test_the_table_is_the_same_on_stdout_and_as_json(run: Run, clip: Path) -> No
         assert {key: float(value) if key != "name" else value for key, value in row.items()} == record
 
 
-def test_a_broken_video_is_told_and_leaves_nothing(run: Run, clip: Path, tmp_path: Path) -> None:
+def test_a_broken_video_is_reported_and_leaves_nothing(run: Run, clip: Path, tmp_path: Path) -> None:
     whole, torn = clip.read_bytes(), tmp_path / "films" / "torn.mp4"
     torn.parent.mkdir()
     torn.write_bytes(whole[: len(whole) // 2])
     (torn.parent / "good.mp4").write_bytes(whole)
     out = tmp_path / "found"
     code, _, error = run(f"{torn.parent}/*.mp4", "--overlay", "--out", str(out))
-    assert code == 1 and f"{torn}: is no whole video (" in error and "Traceback" not in error
+    assert code == 1 and f"{torn}: is not a whole video (" in error and "Traceback" not in error
     assert {path.name for path in out.iterdir()} == {"good.mp4.csv", "good.mp4"}
     code, _, error = run(str(clip), "--format", "pts", "--out", str(out))
     assert code == 1 and "a .pts has no room for the frames of a video" in error
     code, _, error = run(str(clip), "--box", "0", "0", "9999", "9999", "--out", str(out))
-    assert code == 1 and f"{clip}, frame 0: the face lies outside the image" in error
+    assert code == 1 and f"{clip}, frame 0: the object lies outside the image" in error
     code, _, error = run(str(clip), str(torn))
     assert code == 2 and "give --out DIR" in error

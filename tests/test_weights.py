@@ -1,4 +1,4 @@
-"""A model file: what goes in comes out, and a file of another kind is called what it is."""
+"""A model file: what goes in comes out, and a file of another kind is refused."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_network_takes_its_own_part_alone() -> None:
     tensors = {"kite.weight": torch.ones(1, 2), "kite.bias": torch.zeros(1), "kitefly.bias": torch.ones(1)}
     network = weights.fill(nn.Linear(2, 1), tensors, "kite", "x", KIND)
     assert network(torch.ones(2)).item() == 2 and not network.training and not network.weight.requires_grad
-    with pytest.raises(BruleError, match="not those its header describes"):
+    with pytest.raises(BruleError, match="do not match its header"):
         weights.fill(nn.Linear(3, 1), tensors, "kite", "x", KIND)
     with pytest.raises(BruleError, match="weights are damaged"):
         weights.fill(nn.Linear(2, 1), tensors | {"kite.bias": torch.full((1,), torch.nan)}, "kite", "x", KIND)

@@ -2,4 +2,4 @@
 
 
 class BruleError(Exception):
-    """Something a user can mend. The message names the file or the key, what is wrong, and the mend."""
+    """Something that a user can correct. The message names the file or the key, the problem, and what to do."""

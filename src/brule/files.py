@@ -1,6 +1,7 @@
-"""Where the project lies, and files that are the old one or the new one, whole: a temporary file, fsync, os.replace."""
+"""The project's folder, and atomic writes: a reader meets the old file or the new one, whole."""
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -29,19 +30,19 @@ _SENTENCES = {
 
 
 def root() -> Path:
-    """The project's folder, also where DVC runs a stage in a temporary copy of it."""
+    """The project's folder, even if DVC runs a stage in a temporary copy of it."""
     return Path(os.environ.get("DVC_ROOT") or ".")
 
 
 @contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and takes the place of `path`, else it is removed.
+    """Yield a temporary path beside `path`. On success it is synced and replaces `path`, otherwise it is removed.
 
-    Whatever is written in between, a reader of `path` (and a kill at any moment) meets the old file or the new one.
-    Missing parent folders are made. Raises BruleError naming `path` on a full disk, a missing permission and the like.
+    At any moment, even after a kill, a reader of `path` meets the old file or the new one. Missing parent folders are
+    made. Raises BruleError naming `path` on a full disk, a missing permission and the like.
     """
     path = Path(path)
-    # The suffix stays last: np.save, PIL and matplotlib choose their format by it.
+    # The suffix stays last, since np.save, PIL and matplotlib choose their format by it.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
     try:
         with writing(path):
@@ -60,17 +61,17 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; one that is there already stays. Raises BruleError naming it."""
+    """Make a folder and its parents, unless they exist. Raises BruleError naming it."""
     with writing(path):
         try:
             path.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError:  # of the system's own folders, in which nobody makes any
+        except FileNotFoundError:  # inside a folder of the system, such as /proc
             raise BruleError(f"{path}: no folder can be made here; write elsewhere") from None
 
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into one BruleError; other errors pass."""
+    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass."""
     try:
         yield
     except OSError as error:
@@ -91,8 +92,19 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, obj: Any) -> None:
-    """Replace the file by indented JSON, atomically. NaN and infinity are refused (ValueError): JSON has none."""
+    """Replace the file by indented JSON, atomically. NaN and infinity, which JSON does not have, raise ValueError."""
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha(data: bytes) -> str:
+    """16 hexadecimal digits of the sha256: short enough for a file's name, long enough to tell two files apart."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def sha_lines(data: bytes) -> str:
+    """`sha` of a text file's lines without the blank ones and the comments (#), which may be reworded."""
+    lines = (line.strip() for line in data.splitlines())
+    return sha(b"\n".join(line for line in lines if line and not line.startswith(b"#")))
 
 
 def save_array(path: Path | str, array: npt.ArrayLike) -> None:
@@ -102,7 +114,7 @@ def save_array(path: Path | str, array: npt.ArrayLike) -> None:
 
 
 def synchronise(path: Path) -> None:
-    """Push a file or a folder to the disk. Filesystems that cannot sync a folder are left alone."""
+    """Push a file or a folder to the disk, unless the filesystem cannot sync it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -115,9 +127,9 @@ def synchronise(path: Path) -> None:
 
 @contextmanager
 def folder(path: Path | str) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`, else it is removed.
+    """Yield an empty folder beside `path`. On success it replaces `path`, otherwise it is removed.
 
-    What a killed run left is cleared by the next one. Raises BruleError as `atomic` does.
+    The next run clears what a killed one left. Raises BruleError like `atomic`.
     """
     path = Path(path)
     fresh, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")

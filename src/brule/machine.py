@@ -1,4 +1,4 @@
-"""Which device, how many CPU threads, which precision: measured, since no two machines are quick at the same."""
+"""Which device, how many CPU threads, and which precision: measured, since every machine is fast at something else."""
 
 import os
 import time
@@ -11,24 +11,24 @@ from brule.errors import BruleError
 
 
 def device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one."""
+    """The device of `machine.device`; `auto` is the GPU if there is one. Raises BruleError naming the key."""
     if name == "auto":
         return _prepared(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     try:
         chosen = torch.device(name)
     except RuntimeError:
-        raise BruleError(f"train.device = {name!r} is not a device; use auto, cpu or cuda") from None
+        raise BruleError(f"machine.device: {name!r} is not a device; use auto, cpu or cuda") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise BruleError("train.device is cuda, but torch finds no GPU here; use auto or cpu")
+        raise BruleError("machine.device: is cuda, but torch finds no GPU here; use auto or cpu")
     return _prepared(chosen)
 
 
 def _prepared(device: torch.device) -> torch.device:
-    """On a GPU: cuDNN tries its algorithms once for each shape, and all shapes of training return.
+    """On a GPU, cuDNN tries its algorithms once for each shape, since the shapes of training repeat.
 
-    Matrix products in float32 stay exact: thin-plate splines and the fits of transport live on the digits that TF32
-    drops. Convolutions in float32 (the penalty R1) take TF32, torch's default. A resumed run repeats a CPU's run bit by
-    bit, a GPU's up to rounding.
+    Matrix products in float32 stay exact: thin-plate splines and the fits of transport need the digits that TF32 drops.
+    Convolutions in float32 (the penalty R1) use TF32, torch's default. On a CPU a resumed run repeats the original bit
+    by bit, on a GPU up to rounding.
     """
     torch.backends.cudnn.benchmark = device.type == "cuda"
     torch.set_float32_matmul_precision("highest")
@@ -36,7 +36,7 @@ def _prepared(device: torch.device) -> torch.device:
 
 
 def cores() -> int:
-    """The CPU cores that this process may use, which can be fewer than the machine has."""
+    """The number of CPU cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -45,16 +45,17 @@ class Pace:
     """How a run computes on this machine."""
 
     threads: int
-    """Of the CPU."""
+    """CPU threads."""
     precision: str
-    """Of the convolutions: float32 or bfloat16."""
+    """float32 or bfloat16, for convolutions."""
 
 
 def pace(module: nn.Module, images: torch.Tensor, threads: int, precision: str) -> Pace:
-    """What is left open (0 threads, precision `auto`) is measured by forward and backward passes of `module`.
+    """The threads and precision of `machine.threads` and `machine.precision`; what they leave open is measured.
 
-    Threads: 1 or all cores. Precision: bfloat16 where it is clearly quicker, which it is on processors with
-    instructions for it; others only imitate it. A GPU is taken to have them if torch says so.
+    0 threads means 1 or all cores, and precision `auto` means bfloat16 if it is clearly faster, whichever forward and
+    backward passes of `module` are fastest. bfloat16 is faster on processors with instructions for it; others only
+    emulate it. For a GPU torch's word is taken.
     """
     if images.device.type == "cuda":
         quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
@@ -66,17 +67,17 @@ def pace(module: nn.Module, images: torch.Tensor, threads: int, precision: str) 
     ]
     if len(choices) == 1:
         return choices[0]
-    _seconds(module, images, choices[-1])  # the first call also allocates
+    _seconds(module, images, choices[-1])  # the first call also allocates memory
     return min(choices, key=lambda choice: _seconds(module, images, choice) * _DOUBT[choice.precision])
 
 
 def keep(pace: Pace) -> None:
-    """Compute with these threads from now on: sums in another order are other sums."""
+    """Compute with this number of threads from now on. Another number would change the order of sums."""
     torch.set_num_threads(pace.threads)
 
 
 _DOUBT = {"float32": 1.0, "bfloat16": 1.1}
-"""Where the two are as quick as each other, the exact one."""
+"""Factors on the measured times: if the two are equally fast, the exact one wins."""
 
 
 def _seconds(module: nn.Module, images: torch.Tensor, choice: Pace, repeats: int = 3) -> float:

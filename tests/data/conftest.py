@@ -1,4 +1,4 @@
-"""Small photos whose content tells where a crop came from."""
+"""Small photos whose pixels say where they are."""
 
 from collections.abc import Callable
 from pathlib import Path

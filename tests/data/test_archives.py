@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule.data import download as archives
+from brule.data import download
 from brule.data.download import DamagedError, extract, is_archive, unpacked
 from brule.errors import BruleError
 
@@ -98,7 +98,7 @@ def test_encrypted_members(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["zip", "gz"])
 def test_bombs_stop_before_they_fill_the_disk(tmp_path: Path, monkeypatch, kind: str):
-    monkeypatch.setattr(archives, "HARMLESS", 10**6)
+    monkeypatch.setattr(download, "HARMLESS", 10**6)
     zeros = bytes(5 * 10**6)
     if kind == "zip":
         path = tmp_path / "a.zip"
@@ -113,13 +113,13 @@ def test_bombs_stop_before_they_fill_the_disk(tmp_path: Path, monkeypatch, kind:
 
 def test_more_than_the_disk_holds(tmp_path: Path, monkeypatch):
     path = make_zip(tmp_path / "a.zip", "a.txt")
-    monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: archives.shutil._ntuple_diskusage(10, 9, 1))
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: download.shutil._ntuple_diskusage(10, 9, 1))
     with pytest.raises(BruleError, match=r"more than the 0\.0 GB free"):
         extract(path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_damaged_archives_are_one_sentence(tmp_path: Path, name: str):
+def test_damaged_archives_get_one_sentence(tmp_path: Path, name: str):
     """Cut anywhere, filled with noise anywhere: unpacked or refused, never another error."""
     whole = MAKERS[name](tmp_path / name).read_bytes()
     rng = np.random.default_rng(0)
@@ -140,7 +140,7 @@ def test_damaged_archives_are_one_sentence(tmp_path: Path, name: str):
         extract(tmp_path / name, tmp_path / "out")
 
 
-def test_unpacked_cleans_up_and_knows_what_is_none(tmp_path: Path):
+def test_unpacked_cleans_up_and_refuses_what_is_not_an_archive(tmp_path: Path):
     path = MAKERS["a.zip"](tmp_path / "a.zip")
     with unpacked(path, tmp_path / "work") as folder:
         assert folder == tmp_path / "work" / "a"

@@ -2,12 +2,12 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from brule.config import Data, Extra, Prepare
 from brule.data import prepared
 from brule.data.landmarks import read_pts
 from brule.data.layouts import Record
@@ -15,17 +15,20 @@ from brule.data.prepare import Crop, choose, prepare
 from brule.data.sources import fetch
 from brule.errors import BruleError
 
+sys.path.insert(0, str(Path(__file__).parent))
+import sections
+
 SPLITS = ("train", "validation", "test")
 
 
 @pytest.fixture
 def raw(tmp_path: Path, people: Path) -> Path:
-    fetch(Data(source="folder", location=str(people)), 0, tmp_path / "raw")
+    fetch(sections.data(source="folder", location=str(people)), 0, tmp_path / "raw")
     return tmp_path / "raw"
 
 
 def made(raw: Path, seed: int = 0, **options) -> Path:
-    prepare(raw, raw.parent / "crops", Prepare(**options), seed)
+    prepare(raw, raw.parent / "crops", sections.prepare(**options), seed)
     return raw.parent / "crops"
 
 
@@ -73,7 +76,7 @@ def test_only_the_listed_training_images_keep_their_landmarks(raw: Path, seed):
 
 
 def test_the_images_are_cut_as_without_a_list(raw: Path):
-    """An unlisted face's crop is still the one its landmarks frame: the protocol is the same for every number."""
+    """An unlisted image is still cropped around its landmarks: the protocol is the same for any number of labels."""
     options = {"validation": 0, "test": 0}
     free = (made(raw, **options) / "train/images.npy").read_bytes()
     folder = made(raw, labelled=the_list(raw.parent, 3), **options)
@@ -85,14 +88,14 @@ def test_a_limit_keeps_the_listed_images(raw: Path):
     folder = made(raw, labelled=the_list(raw.parent, *listed), limit=4)
     part = prepared.load(folder, "train", labels=True)
     assert (len(part), part.index.labelled.sum(), len(prepared.load_shapes(folder))) == (4, 3, 4)
-    with pytest.raises(BruleError, match=r"prepare\.limit: 2 is less than the 3 images of .*list\.txt; raise it"):
+    with pytest.raises(BruleError, match=r"prepare\.limit: 2 is less than the 3 images in .*list\.txt; raise it"):
         made(raw, labelled=the_list(raw.parent, *listed), limit=2)
 
 
 def own_shapes(raw: Path) -> dict[bytes, str]:
-    """The shape of every crop as `prepare` writes it → the face's name."""
+    """The shape of every crop, as `prepare` writes it → the name of its image."""
     everything = raw.parent / "everything"
-    prepare(raw, everything, Prepare(validation=0, test=0), 0)
+    prepare(raw, everything, sections.prepare(validation=0, test=0), 0)
     part = prepared.load(everything, "train", labels=True)
     assert part.landmarks is not None
     return {points.tobytes(): name for points, name in zip(part.landmarks, part.index.name, strict=True)}
@@ -136,15 +139,15 @@ def test_the_listed_images_are_in_the_half_of_the_images(raw: Path):
         made(raw, labelled=the_list(raw.parent, *range(20)), halves=True)
 
 
-def face(name: str, group: str, extra: bool = False, landmarks: bool = True) -> Crop:
+def crop(name: str, group: str, extra: bool = False, landmarks: bool = True) -> Crop:
     points = np.zeros((5, 2)) if landmarks and not extra else None
     return Crop(Record(name, f"{name}.pts", group, None, extra, None), group, "train", None, points)
 
 
 def test_images_that_have_no_shape_to_lend_are_shown_unless_their_photo_lends():
-    everyone = [face(f"{i}", f"g{i}") for i in range(10)] + [face(f"u{i}", f"u{i}", landmarks=False) for i in range(3)]
-    everyone += [face(f"x{i}", f"g{i}", extra=True) for i in range(10)] + [face("y", "y", extra=True)]
-    kept, lenders = choose(everyone, Prepare(halves=True), 0, False, ())
+    everyone = [crop(f"{i}", f"g{i}") for i in range(10)] + [crop(f"u{i}", f"u{i}", landmarks=False) for i in range(3)]
+    everyone += [crop(f"x{i}", f"g{i}", extra=True) for i in range(10)] + [crop("y", "y", extra=True)]
+    kept, lenders = choose(everyone, sections.prepare(halves=True), 0, False, ())
     assert len(lenders) == 5
     lent, shown = ({each.group for each in part} for part in (lenders, kept))
     assert not lent & shown
@@ -153,21 +156,23 @@ def test_images_that_have_no_shape_to_lend_are_shown_unless_their_photo_lends():
     assert sum(each.landmarks is not None for each in kept) == 5
 
 
-def test_halves_where_there_is_nothing_to_halve_is_one_sentence(tmp_path: Path, people: Path):
-    with pytest.raises(BruleError, match=r"prepare\.halves: photos of the training part with landmarks: 1, which"):
-        choose([face("a", "g"), face("b", "g")], Prepare(halves=True), 0, False, ())
+def test_halves_of_nothing_get_one_sentence(tmp_path: Path, people: Path):
+    with pytest.raises(
+        BruleError, match=r"prepare\.halves: needs at least two training photos with landmarks and found 1;"
+    ):
+        choose([crop("a", "g"), crop("b", "g")], sections.prepare(halves=True), 0, False, ())
     (tmp_path / "s").mkdir()
     shutil.copy(people / "face_1.pts", tmp_path / "s")
-    data = Data(source="folder", location=str(people), shapes=str(tmp_path / "s"))
+    data = sections.data(source="folder", location=str(people), shapes=str(tmp_path / "s"))
     fetch(data, 0, tmp_path / "given")
-    with pytest.raises(BruleError, match=r"prepare\.halves: data\.shapes is given, so .*; set it to false"):
+    with pytest.raises(BruleError, match=r"prepare\.halves: data\.shapes is given, so .*; remove it"):
         made(tmp_path / "given", halves=True)
 
 
 def test_images_instead_of_the_source_s_leave_nothing_to_list_or_to_halve(tmp_path: Path, people: Path, photo):
     photo(tmp_path / "more" / "x.png", blue=200)
-    extra = Extra(source="folder", location=str(tmp_path / "more"), use="instead")
-    fetch(Data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
+    extra = {"source": "folder", "location": str(tmp_path / "more"), "use": "instead"}
+    fetch(sections.data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
     with pytest.raises(BruleError, match=r"prepare\.halves: data\.extra\.use is instead"):
         made(tmp_path / "raw", halves=True)
     with pytest.raises(BruleError, match=r"prepare\.labelled: data\.extra\.use is instead"):

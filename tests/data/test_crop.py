@@ -1,4 +1,4 @@
-"""One square for one face, and pixels that lie where the units say."""
+"""One square for one object, and pixels that lie where the units say."""
 
 import struct
 import zlib
@@ -140,7 +140,7 @@ def test_the_camera_s_orientation_is_honoured(tmp_path: Path):
     np.testing.assert_array_equal(cut_file(tmp_path / "a.png", None, 64)[..., 0], np.rot90(GREY, -1))
 
 
-def test_unreadable_images_are_one_sentence(tmp_path: Path):
+def test_unreadable_images_get_one_sentence(tmp_path: Path):
     blob((200, 200), 90, 90).save(tmp_path / "cut.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:900])
     (tmp_path / "text.jpg").write_text("no image")

@@ -1,4 +1,4 @@
-"""Downloads from a local server: resumed, checked, and one sentence where they fail."""
+"""Downloads from a local server: they resume, are checked, and fail with one sentence."""
 
 import hashlib
 import http.server
@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from brule.data import download as fetch
-from brule.data.download import DamagedError, Resuming, local
+from brule.data.download import DamagedError, Resuming, digest, local
 from brule.errors import BruleError
 
 PAYLOAD = bytes(range(256)) * 4000
@@ -86,7 +85,10 @@ def test_a_broken_connection_goes_on_where_it_stopped(server: Server):
 
 def test_the_next_run_goes_on_too(server: Server, tmp_path: Path):
     server.cuts = [100_000, 100_000, 100_000]
-    with pytest.raises(BruleError, match=r"a\.zip: the download broke off .*run again to go on"), local(server.url):
+    with (
+        pytest.raises(BruleError, match=r"a\.zip: the download was interrupted .*run again to resume"),
+        local(server.url),
+    ):
         pass
     assert kept(tmp_path) == ["a.zip.part", "a.zip.part.voucher"]
     with local(server.url, DIGEST) as path:
@@ -128,8 +130,8 @@ def test_a_wrong_digest_is_named_with_both_and_thrown_away(server: Server, tmp_p
     assert kept(tmp_path) == []
 
 
-@pytest.mark.parametrize(("path", "words"), [("/none.zip", "404"), ("/broken", "broke off")])
-def test_what_the_server_refuses_is_one_sentence(server: Server, path: str, words: str):
+@pytest.mark.parametrize(("path", "words"), [("/none.zip", "404"), ("/broken", "interrupted")])
+def test_what_the_server_refuses_gets_one_sentence(server: Server, path: str, words: str):
     with pytest.raises(BruleError, match=words) as error, local(server.url.replace("/a.zip", path)):
         pass
     assert "\n" not in str(error.value)
@@ -138,7 +140,7 @@ def test_what_the_server_refuses_is_one_sentence(server: Server, path: str, word
 def test_no_server_at_all(server: Server):
     server.shutdown()
     server.server_close()
-    with pytest.raises(BruleError, match="broke off"), local(server.url):
+    with pytest.raises(BruleError, match="interrupted"), local(server.url):
         pass
 
 
@@ -166,13 +168,13 @@ def test_files_and_folders(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with local("with space.zip") as path:
         assert path.read_bytes() == PAYLOAD
-    assert fetch.digest(file) == DIGEST
+    assert digest(file) == DIGEST
 
 
 @pytest.mark.parametrize(
     ("location", "words"), [("nowhere/at all", "does not exist"), ("s3://bucket/a.zip", "s3 is not supported")]
 )
-def test_locations_that_are_none(location: str, words: str):
+def test_what_is_not_a_location(location: str, words: str):
     with pytest.raises(BruleError, match=f"{location}: {words}"), local(location):
         pass
 
@@ -183,5 +185,5 @@ def test_the_sentence_names_the_parameter(tmp_path: Path):
         local("nowhere", key="data.shapes"),
     ):
         pass
-    with pytest.raises(BruleError, match=r"is a folder, which has no sha256"), local(str(tmp_path), DIGEST):
+    with pytest.raises(BruleError, match=r"a folder has no sha256"), local(str(tmp_path), DIGEST):
         pass

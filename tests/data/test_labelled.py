@@ -1,4 +1,4 @@
-"""A list names images, and every wrong name is one sentence."""
+"""A list names images, and every wrong name gets one sentence."""
 
 from pathlib import Path
 
@@ -37,26 +37,26 @@ def test_a_name_is_found_with_its_suffix_and_without(tmp_path: Path):
     ("text", "sentence"),
     [
         ("# nothing\n\n", r"list\.txt: names no image"),
-        ("folder/a\nfolder/b\nfolder/a\n", r"list\.txt, line 3: folder/a stands on line 1 already"),
+        ("folder/a\nfolder/b\nfolder/a\n", r"list\.txt, line 3: folder/a is already on line 1"),
         ("300w/afw/1_1\n300w/afw/1_1.jpg", r"list\.txt: names 300w/afw/1_1\.jpg twice"),
         ("300w/afw/2_1", r"list\.txt: 300w/afw/2_1 is not among the images .*complete the data set"),
         ("1_1", r"list\.txt: 1_1 is not among the images \(300w/afw/1_1\.jpg is\); write its folder too"),
-        ("folder/both", r"list\.txt: folder/both is the name of 2 images; give it with its suffix"),
-        ("300w/ibug/9", r"list\.txt: 300w/ibug/9 is an image of the test part"),
+        ("folder/both", r"list\.txt: folder/both is the name of 2 images; add the suffix"),
+        ("300w/ibug/9", r"list\.txt: 300w/ibug/9 is a test image"),
         ("folder/bare", r"list\.txt: folder/bare has no landmarks"),
         ("extra/folder/x", r"list\.txt: extra/folder/x has no landmarks for training"),
     ],
 )
-def test_a_wrong_list_is_one_sentence(tmp_path: Path, text, sentence):
+def test_a_wrong_list_gets_one_sentence(tmp_path: Path, text, sentence):
     with pytest.raises(BruleError, match=sentence) as error:
         listed(written(tmp_path, text), RECORDS)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_text_file_is_one_sentence(tmp_path: Path):
+def test_what_is_not_a_text_file_gets_one_sentence(tmp_path: Path):
     (tmp_path / "picture").write_bytes(b"\xff\xd8\xff\x00")
     for path in (tmp_path / "none.txt", tmp_path, tmp_path / "picture"):
-        with pytest.raises(BruleError, match=f"{path.name}: is no text file that can be read; set prepare.labelled"):
+        with pytest.raises(BruleError, match=f"{path.name}: is not a readable text file; set prepare.labelled"):
             read_names(path)
 
 

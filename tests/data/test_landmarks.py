@@ -1,4 +1,4 @@
-"""Landmarks survive every form in which they come, and what is no landmark is named by file and line."""
+"""Landmarks survive every file format, and what is not a landmark is named by file and line."""
 
 import io
 import json
@@ -46,15 +46,15 @@ def test_pts_with_and_without_header_count_from_one(tmp_path: Path, text: str):
         ("version: 1\nn_points: 0\n{\n}\n", "holds no landmarks"),
         ("n_points: 3\n{\n1 2\n3 4\n}", "announces n_points: 3 but holds 2"),
         ("n_points: x\n{\n1 2\n}", "announces n_points: x but holds 1"),
-        ("1 2\n3\n", r"line 2: '3' is no landmark"),
-        ("1 2\n3 4 5\n", r"line 2: '3 4 5' is no landmark"),
-        ("1 2\nnan 4\n", r"line 2: 'nan 4' is no landmark"),
-        ("1 2\n3 inf\n", r"line 2: '3 inf' is no landmark"),
-        ("version: 1\n{\n1 2\nx y\n}", r"line 4: 'x y' is no landmark"),
+        ("1 2\n3\n", r"line 2: '3' is not a landmark"),
+        ("1 2\n3 4 5\n", r"line 2: '3 4 5' is not a landmark"),
+        ("1 2\nnan 4\n", r"line 2: 'nan 4' is not a landmark"),
+        ("1 2\n3 inf\n", r"line 2: '3 inf' is not a landmark"),
+        ("version: 1\n{\n1 2\nx y\n}", r"line 4: 'x y' is not a landmark"),
         ("\x89PNG\r\n", r"line 1: "),
     ],
 )
-def test_pts_garbage_is_one_sentence_with_the_place(tmp_path: Path, text: str, sentence: str):
+def test_pts_garbage_gets_one_sentence_with_the_place(tmp_path: Path, text: str, sentence: str):
     with pytest.raises(BruleError, match=rf"a\.pts.*{sentence}") as error:
         read_pts(write(tmp_path / "a.pts", text))
     assert "\n" not in str(error.value)
@@ -119,29 +119,29 @@ def test_shapes_from_csv_and_json(tmp_path: Path, name, text, names):
         ("a.csv", "", "holds no shapes"),
         ("a.csv", "x0,y0\n", "holds no shapes"),
         ("a.csv", "x0,y0\n1,2,3\n", "line 2: has 3 cells but the header has 2"),
-        ("a.csv", "x0,y0\n1,2\n1,\n", "line 3: '1 ' is no landmark"),
-        ("a.csv", "x0,y0\n1,nan\n", "line 2: '1 nan' is no landmark"),
+        ("a.csv", "x0,y0\n1,2\n1,\n", "line 3: '1 ' is not a landmark"),
+        ("a.csv", "x0,y0\n1,nan\n", "line 2: '1 nan' is not a landmark"),
         ("a.csv", "x0,y0,x1\n1,2,3\n", "line 1: the landmark '1' has only one of x and y"),
-        ("a.csv", "1,2\n3,4\n", "line 1: '1' is no landmark"),
+        ("a.csv", "1,2\n3,4\n", "line 1: '1' is not a landmark"),
         ("a.csv", "shape\n1\n", "line 1: names no landmark"),
         ("a.csv", "shape,name,x,y\n1,tip,0,0\n2,tip,0,0\n2,tail,1,1\n", "shape '1' lacks the landmark 'tail'"),
         ("a.csv", "shape,name,x,y\n1,tip,0,0\n1,tip,0,0\n", "line 3: shape '1' has 'tip' twice"),
         ("a.csv", 'x0,y0\n1,"2\n' + "3,4\n" * 60000, "line 2: a quotation mark is never closed"),
         ("a.json", "{", "line 1: not valid JSON"),
-        ("a.json", "[" * 100000, "is nested too deep"),
+        ("a.json", "[" * 100000, "is nested too deeply"),
         ("a.json", "[]", "holds no shapes"),
         ("a.json", '{"shapes": []}', "holds no shapes"),
-        ("a.json", '{"shapes": [[]]}', "shape 0 is no list"),
-        ("a.json", '{"shapes": [[[1, 2], [3]]]}', "shape 0: '3' is no landmark"),
-        ("a.json", '{"shapes": [[[1, NaN]]]}', "shape 0: '1 nan' is no landmark"),
-        ("a.json", '{"shapes": [[[1, null]]]}', "shape 0: '1 None' is no landmark"),
+        ("a.json", '{"shapes": [[]]}', "shape 0 is not a list"),
+        ("a.json", '{"shapes": [[[1, 2], [3]]]}', "shape 0: '3' is not a landmark"),
+        ("a.json", '{"shapes": [[[1, NaN]]]}', "shape 0: '1 nan' is not a landmark"),
+        ("a.json", '{"shapes": [[[1, null]]]}', "shape 0: '1 None' is not a landmark"),
         ("a.json", '{"shapes": [[[1, 2]], [[1, 2], [3, 4]]]}', "shape 1 has 2 landmarks, not 1"),
         ("a.json", '{"names": ["a", "a"], "shapes": [[[1, 2], [3, 4]]]}', "names must name each"),
-        ("a.json", '{"names": "ab", "shapes": [[[1, 2], [3, 4]]]}', "names is no list"),
-        ("a.txt", "1 2", "no landmark shapes; give a folder"),
+        ("a.json", '{"names": "ab", "shapes": [[[1, 2], [3, 4]]]}', "names is not a list"),
+        ("a.txt", "1 2", "not a file of landmark shapes; give a folder"),
     ],
 )
-def test_shapes_that_are_none_are_one_sentence(tmp_path: Path, name, text, sentence):
+def test_what_is_not_a_shape_gets_one_sentence(tmp_path: Path, name, text, sentence):
     with pytest.raises(BruleError, match=rf"{name}.*{sentence}") as error:
         read_shapes(write(tmp_path / name, text))
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""From data/raw to arrays: the labels stay with their images, and the shapes tell of none."""
+"""From data/raw to arrays: the labels stay with their images, and the shapes give none of them away."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule.config import Data, Extra, Prepare
+from brule.config import Prepare
 from brule.data import prepared
 from brule.data.crop import around, to_units
 from brule.data.landmarks import read_pts
@@ -20,7 +20,10 @@ from brule.data.prepare import prepare
 from brule.data.sources import fetch
 from brule.errors import BruleError
 
-PREPARE = Prepare()
+sys.path.insert(0, str(Path(__file__).parent))
+import sections
+
+PREPARE = sections.prepare()
 ROOT = Path(__file__).parents[2]
 
 
@@ -29,7 +32,7 @@ def raw(tmp_path: Path, people: Path) -> Path:
     """20 photos, of which the last four are unlabelled."""
     for number in range(16, 20):
         (people / f"face_{number}.pts").unlink()
-    fetch(Data(source="folder", location=str(people)), 0, tmp_path / "raw")
+    fetch(sections.data(source="folder", location=str(people)), 0, tmp_path / "raw")
     return tmp_path / "raw"
 
 
@@ -77,7 +80,7 @@ def test_an_unlabelled_image_is_cut_in_the_middle(raw: Path):
     for record in records["records"]:
         record["split"] = "train"
     (raw / "manifest.json").write_text(json.dumps(records))
-    part = prepared.load(made(raw, Prepare(validation=0, test=0)), "train", labels=True)
+    part = prepared.load(made(raw, sections.prepare(validation=0, test=0)), "train", labels=True)
     image = part.images[list(part.index.name).index("folder/face_17.png")]
     # The largest centred square of 100 by 80: columns 10 to 90.
     np.testing.assert_allclose(image[0, 0, :2], [20, 0], atol=3)
@@ -110,7 +113,7 @@ def test_shapes_are_the_training_part_s_own_in_an_order_that_tells_nothing(raw: 
 
 def test_scrambling_the_pairing_leaves_the_shapes_byte_equal(raw: Path):
     """Whoever owns which landmarks: without labels the prepared folder holds the same shapes."""
-    options = Prepare(validation=0, test=0)
+    options = sections.prepare(validation=0, test=0)
     before = (made(raw, options) / "shapes.npy").read_bytes()
     first, second = raw / "folder/face_0.pts", raw / "folder/face_1.pts"
     texts = first.read_text(), second.read_text()
@@ -130,7 +133,7 @@ def test_the_same_seed_writes_the_same_bytes(raw: Path):
 def test_unpaired_shapes_pass_through_the_same_protocol(tmp_path: Path, people: Path):
     shapes = {"names": ["a_left", "a_right", "b", "c", "d"], "shapes": [[[0, 0], [7, 0], [3, 3], [0, 5], [7, 5]]]}
     (tmp_path / "s.json").write_text(json.dumps(shapes))
-    fetch(Data(source="folder", location=str(people), shapes=str(tmp_path / "s.json")), 0, tmp_path / "raw")
+    fetch(sections.data(source="folder", location=str(people), shapes=str(tmp_path / "s.json")), 0, tmp_path / "raw")
     folder = made(tmp_path / "raw", normaliser=(0, 1))
     found = prepared.load_shapes(folder)
     assert found.shape == (1, 5, 2)
@@ -143,9 +146,9 @@ def test_unpaired_shapes_pass_through_the_same_protocol(tmp_path: Path, people: 
 def test_extra_images_train_without_their_landmarks(tmp_path: Path, people: Path, photo, use):
     photo(tmp_path / "more" / "x.png", np.array([[20.0, 20.0], [60.0, 20.0], [40.0, 50.0]]), blue=200)
     shutil.copy(people / "face_5.png", tmp_path / "more" / "copy.png")
-    extra = Extra(source="folder", location=str(tmp_path / "more"), use=use)
-    fetch(Data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
-    folder = made(tmp_path / "raw", Prepare(validation=0.2, test=0.2))
+    extra = {"source": "folder", "location": str(tmp_path / "more"), "use": use}
+    fetch(sections.data(source="folder", location=str(people), extra=extra), 0, tmp_path / "raw")
+    folder = made(tmp_path / "raw", sections.prepare(validation=0.2, test=0.2))
     part = prepared.load(folder, "train", labels=True)
     assert part.landmarks is not None
     own = 0 if use == "instead" else 12
@@ -165,14 +168,16 @@ def test_extra_images_train_without_their_landmarks(tmp_path: Path, people: Path
 
 
 def test_a_limit_holds_for_every_split(raw: Path):
-    folder = made(raw, Prepare(limit=2))
+    folder = made(raw, sections.prepare(limit=2))
     assert [len(prepared.load(folder, split, labels=False)) for split in ("train", "validation", "test")] == [2, 2, 2]
     assert len(prepared.load_shapes(folder)) == 2
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_sizes(raw: Path, size):
-    assert prepared.load(made(raw, Prepare(image_size=size, limit=1)), "test", labels=False).images.shape[1:] == (
+    assert prepared.load(made(raw, sections.prepare(image_size=size, limit=1)), "test", labels=False).images.shape[
+        1:
+    ] == (
         size,
         size,
         3,
@@ -204,16 +209,16 @@ def spoil(raw: Path, case: str) -> None:
     ("case", "sentence"),
     [
         ("corrupt", r"face_2\.png: cannot be read"),
-        ("text", r"face_2\.png: is no image"),
+        ("text", r"face_2\.png: is not a readable image"),
         ("missing", r"face_2\.png: the image is missing"),
         ("count", r"face_2\.pts: has 2 landmarks but the shapes have 5"),
-        ("nan", r"face_2\.pts, line 2: '2 nan' is no landmark"),
+        ("nan", r"face_2\.pts, line 2: '2 nan' is not a landmark"),
         ("line", r"face_2\.pts: the landmarks have no width"),
         ("far", r"face_2\.png: the object lies outside the image"),
         ("manifest", r"manifest\.json: is damaged; run the download stage again"),
     ],
 )
-def test_bad_input_is_one_sentence_and_leaves_the_old_folder(raw: Path, case, sentence):
+def test_bad_input_gets_one_sentence_and_leaves_the_old_folder(raw: Path, case, sentence):
     folder = made(raw)
     before = (folder / "manifest.json").read_bytes()
     spoil(raw, case)
@@ -224,22 +229,22 @@ def test_bad_input_is_one_sentence_and_leaves_the_old_folder(raw: Path, case, se
     assert sorted(path.name for path in raw.parent.iterdir()) == ["crops", "people", "raw"]
 
 
-def test_wrong_requests_are_one_sentence(raw: Path):
-    with pytest.raises(BruleError, match=r"data\.normaliser: \[36, 45\] is no pair of the 5 landmarks"):
+def test_wrong_requests_get_one_sentence(raw: Path):
+    with pytest.raises(BruleError, match=r"data\.normaliser: \[36, 45\] must be two different landmarks from 0 to 4"):
         made(raw, normaliser=(36, 45))
     with pytest.raises(BruleError, match="no training image is left"):
-        made(raw, Prepare(validation=0.5, test=1))
+        made(raw, sections.prepare(validation=0.5, test=1))
     for path in (raw / "folder").glob("*.pts"):
         path.unlink()
     manifest = json.loads((raw / "manifest.json").read_text())
     for record in manifest["records"]:
         record["points"] = None
     (raw / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BruleError, match=r"data\.shapes: is empty and no training image has landmarks"):
+    with pytest.raises(BruleError, match=r"data\.shapes: is empty, and no training image has landmarks"):
         made(raw)
 
 
-def test_a_full_disk_is_one_sentence(raw: Path, monkeypatch):
+def test_a_full_disk_gets_one_sentence(raw: Path, monkeypatch):
     import errno
 
     def full(*_: object, **__: object) -> None:
@@ -253,13 +258,13 @@ def test_a_full_disk_is_one_sentence(raw: Path, monkeypatch):
 
 def test_a_grey_photo_keeps_company(raw: Path):
     Image.open(raw / "folder/face_1.png").convert("L").save(raw / "folder/face_1.png")
-    part = prepared.load(made(raw, Prepare(validation=0, test=0)), "train", labels=False)
+    part = prepared.load(made(raw, sections.prepare(validation=0, test=0)), "train", labels=False)
     image = part.images[list(part.index.name).index("folder/face_1.png")]
     assert (image[..., 0] == image[..., 1]).all()
 
 
 def test_the_stage_sends_to_the_original_and_to_download(raw: Path, tmp_path: Path):
-    """`data/raw` is DVC's: what is mended there is checked out again."""
+    """`data/raw` belongs to DVC, which would undo a correction made there."""
     (tmp_path / "data").mkdir()
     raw.rename(tmp_path / "data" / "raw")
     (tmp_path / "data/raw/folder/face_3.png").write_bytes(b"torn")
@@ -269,5 +274,5 @@ def test_the_stage_sends_to_the_original_and_to_download(raw: Path, tmp_path: Pa
     sentence = told.stderr.decode().splitlines()[-1]
     assert told.returncode == 1 and sentence.startswith("data/raw/folder/face_3.png: ")
     assert sentence.endswith(
-        "do that to the original, in data.location or data.shapes, then run `dvc repro -f download && dvc repro`"
+        "correct the original, in data.location or data.shapes, then run `dvc repro -f download && dvc repro`"
     )

@@ -15,7 +15,7 @@ from brule.data.rendering import draw
 from brule.errors import BruleError
 
 SOURCE = str(Path(__file__).parents[2] / "src")
-CROPS = Synthetic(train=4, validation=1, test=1, size=32)
+FEW = Synthetic(train=4, validation=1, test=1, size=32)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -23,11 +23,11 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch):
-    draw(CROPS, 3, tmp_path / "one")
+    draw(FEW, 3, tmp_path / "one")
     monkeypatch.setattr(rendering, "WORTHWHILE", 3)
     monkeypatch.setattr(rendering.os, "cpu_count", lambda: 2)
     environment = dict(os.environ)
-    draw(CROPS, 3, tmp_path / "two")
+    draw(FEW, 3, tmp_path / "two")
     assert len(content(tmp_path / "one")) == 12
     assert content(tmp_path / "one") == content(tmp_path / "two")
     assert dict(os.environ) == environment
@@ -38,11 +38,11 @@ def test_an_error_in_a_worker_reaches_the_caller(tmp_path: Path):
         list(rendering._drawn_by(1, [(0, 0, 32, str(tmp_path / "nowhere" / "0"))]))
 
 
-def test_a_killed_worker_is_one_sentence(tmp_path: Path, monkeypatch):
+def test_a_killed_worker_gets_one_sentence(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(rendering, "WORTHWHILE", 1)
     monkeypatch.setattr(rendering, "_drawn_by", lambda workers, tasks: iter([None] * (len(tasks) - 1)))
     with pytest.raises(BruleError, match=r"data\.synthetic: a rendering process was killed"):
-        draw(CROPS, 0, tmp_path / "x")
+        draw(FEW, 0, tmp_path / "x")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -51,10 +51,10 @@ def test_no_process_outlives_an_interrupted_run(tmp_path: Path, how: int):
     script.write_text(
         "from pathlib import Path\n"
         "from brule.config import Synthetic\nfrom brule.data import rendering\n"
-        "from brule.entry import main\n"
+        "from brule.terminal import main\n"
         "rendering.os.cpu_count = lambda: 2\n"
         "if __name__ == '__main__':\n"
-        "    main(lambda: rendering.draw(Synthetic(train=5000, size=32), 0, Path('out')))\n"
+        "    main(lambda: rendering.draw(Synthetic(train=5000, validation=1, test=1, size=32), 0, Path('out')))\n"
     )
     # The workers hold the writing end of this pipe: it ends when the last of them has.
     run = subprocess.Popen(

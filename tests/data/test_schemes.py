@@ -70,7 +70,7 @@ def test_json_round_trip(scheme):
 
 
 @pytest.mark.parametrize("raw", [None, {}, [], {"names": ["a"], "flip": 3, "normaliser": None, "edges": []}])
-def test_json_that_is_no_scheme(raw):
+def test_json_that_is_not_a_scheme(raw):
     with pytest.raises(BruleError, match="landmark scheme: "):
         Scheme.from_json(raw)
 

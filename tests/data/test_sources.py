@@ -1,6 +1,7 @@
 """Every source leaves the same form: images, .pts, a manifest."""
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule.config import Data, Extra
-from brule.data import download as fetching
+from brule.config import Data
+from brule.data.download import digest
 from brule.data.landmarks import read_pts
 from brule.data.sources import SOURCES, fetch
 from brule.errors import BruleError
+
+sys.path.insert(0, str(Path(__file__).parent))
+import sections
 
 FACE = np.array([[10.0, 10.0], [40.0, 10.0], [25.0, 40.0]])
 
@@ -32,7 +36,7 @@ def fetched(data: Data, tmp_path: Path) -> dict[str, Any]:
 def test_a_folder_is_copied_and_left_alone(tmp_path: Path, people: Path):
     (people / "face_3.pts").unlink()
     before = sorted(path.name for path in people.iterdir())
-    manifest = fetched(Data(source="folder", location=str(people)), tmp_path)
+    manifest = fetched(sections.data(source="folder", location=str(people)), tmp_path)
     assert sorted(path.name for path in people.iterdir()) == before
     assert manifest["counts"] == {"images": 20, "labelled": 19, "train": 0, "validation": 0, "test": 0, "extra": 0}
     assert (manifest["source"], manifest["licence"]) == ("folder", "the user's own")
@@ -48,7 +52,7 @@ def test_a_folder_is_copied_and_left_alone(tmp_path: Path, people: Path):
 
 
 def test_the_digest_follows_the_folder_s_content(tmp_path: Path, people: Path):
-    data = Data(source="folder", location=str(people))
+    data = sections.data(source="folder", location=str(people))
     first = fetched(data, tmp_path)["sha256"]
     assert first == fetched(data, tmp_path)["sha256"]
     (people / "face_0.pts").write_text("1 1\n2 2\n3 4\n")
@@ -65,20 +69,20 @@ def test_300w_from_a_zip_of_zips(tmp_path: Path, photo):
     with zipfile.ZipFile(outer, "w") as packed:
         packed.write(archive, "helen.zip")
     for location in (archive, outer):
-        manifest = fetched(Data(source="300w", location=str(location), sha256=fetching.digest(location)), tmp_path)
+        manifest = fetched(sections.data(source="300w", location=str(location), sha256=digest(location)), tmp_path)
         assert [(record["image"], record["split"]) for record in manifest["records"]] == [
             ("300w/helen/testset/2_1.jpg", "test"),
             ("300w/helen/trainset/1_1.jpg", "train"),
         ]
-        assert manifest["sha256"] == fetching.digest(location)
+        assert manifest["sha256"] == digest(location)
         assert manifest["scheme"]["normaliser"] == [36, 45]
 
 
 def test_extra_images_come_beside_and_never_from_a_test_part(tmp_path: Path, people: Path, photo):
     photo(tmp_path / "w" / "afw" / "1_1.jpg", FACE)
     photo(tmp_path / "w" / "ibug" / "2_1.jpg", FACE)
-    extra = Extra(source="300w", location=str(tmp_path / "w"), use="instead")
-    manifest = fetched(Data(source="folder", location=str(people), extra=extra), tmp_path)
+    extra = {"source": "300w", "location": str(tmp_path / "w"), "use": "instead"}
+    manifest = fetched(sections.data(source="folder", location=str(people), extra=extra), tmp_path)
     records = [record for record in manifest["records"] if record["extra"]]
     assert [(record["image"], record["split"]) for record in records] == [("extra/300w/afw/1_1.jpg", "train")]
     assert manifest["counts"]["extra"] == 1
@@ -88,7 +92,7 @@ def test_extra_images_come_beside_and_never_from_a_test_part(tmp_path: Path, peo
 
 def test_unpaired_shapes_take_one_form(tmp_path: Path, people: Path):
     (tmp_path / "s.csv").write_text("tip_x,tip_y,tail_x,tail_y\n0,0,3,4\n1,1,5,6\n")
-    manifest = fetched(Data(source="folder", location=str(people), shapes=str(tmp_path / "s.csv")), tmp_path)
+    manifest = fetched(sections.data(source="folder", location=str(people), shapes=str(tmp_path / "s.csv")), tmp_path)
     shapes = json.loads((tmp_path / "data" / "raw" / manifest["shapes"]).read_text())
     assert shapes == {"names": ["tip", "tail"], "shapes": [[[0, 0], [3, 4]], [[1, 1], [5, 6]]]}
 
@@ -103,13 +107,16 @@ def test_unpaired_shapes_take_one_form(tmp_path: Path, people: Path):
 )
 def test_a_location_with_nothing_of_it(tmp_path: Path, source, words):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BruleError, match=rf"empty: holds nothing of {source}; .*{words}"):
-        fetched(Data(source=source, location=str(tmp_path / "empty")), tmp_path)
+    with pytest.raises(BruleError, match=rf"empty: holds no {source} data; .*{words}"):
+        fetched(sections.data(source=source, location=str(tmp_path / "empty")), tmp_path)
 
 
 def test_a_failure_leaves_the_old_data(tmp_path: Path, people: Path):
-    fetched(Data(source="folder", location=str(people)), tmp_path)
-    for wrong in (Data(source="folder", location=str(tmp_path / "none")), Data(source="celeba", location=str(people))):
+    fetched(sections.data(source="folder", location=str(people)), tmp_path)
+    for wrong in (
+        sections.data(source="folder", location=str(tmp_path / "none")),
+        sections.data(source="celeba", location=str(people)),
+    ):
         with pytest.raises(BruleError):
             fetch(wrong, 0, tmp_path / "data" / "raw")
         assert [path.name for path in (tmp_path / "data").iterdir()] == ["raw"]
@@ -117,7 +124,7 @@ def test_a_failure_leaves_the_old_data(tmp_path: Path, people: Path):
 
 
 def test_rendered_faces(tmp_path: Path):
-    data = Data.model_validate({"synthetic": {"train": 3, "validation": 1, "test": 2, "size": 64}})
+    data = sections.data()
     manifest = fetched(data, tmp_path)
     assert manifest["counts"] == {"images": 6, "labelled": 6, "train": 3, "validation": 1, "test": 2, "extra": 0}
     assert manifest["sha256"] == fetched(data, tmp_path)["sha256"]
@@ -125,6 +132,6 @@ def test_rendered_faces(tmp_path: Path):
     points = [read_pts(raw / record["points"]) for record in manifest["records"]]
     assert {shape.shape for shape in points} == {(68, 2)}
     assert len({shape.tobytes() for shape in points}) == 6
-    more = fetched(Data.model_validate({"synthetic": {"train": 5, "validation": 1, "test": 2, "size": 64}}), tmp_path)
+    more = fetched(sections.data(synthetic={"train": 5, "validation": 1, "test": 2, "size": 64}), tmp_path)
     last = more["records"][-1]
     np.testing.assert_array_equal(read_pts(raw / last["points"]), points[-1])

@@ -11,13 +11,10 @@ import pytest
 from scipy.ndimage import label
 
 from brule.synthetic import render
-from brule.synthetic.factors import Factors
-from brule.synthetic.head import LANDMARKS
-from brule.synthetic.mesh import track
-from brule.synthetic.modes import EXPRESSION, IDENTITY
+from brule.synthetic.factors import Factors, sample
+from brule.synthetic.head import EXPRESSION, IDENTITY, LANDMARKS, track
 from brule.synthetic.picture import draw
-from brule.synthetic.pose import PIVOT, place, tracked
-from brule.synthetic.sampling import sample
+from brule.synthetic.view import PIVOT, place, tracked
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -91,7 +88,7 @@ def test_deterministic_in_any_order() -> None:
 
 def test_deterministic_across_processes() -> None:
     program = (
-        "import hashlib; from brule.data.synthetic import render; image, points = render(9, 1);"
+        "import hashlib; from brule.synthetic import render; image, points = render(9, 1);"
         "print(hashlib.sha256(image.tobytes() + points.tobytes()).hexdigest())"
     )
     other = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True, text=True, check=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from brule.maths.images import cutout, jitter
+from brule.maths.photometric import cutout, jitter
 
 
 def _seeded(seed: int = 0) -> torch.Generator:

@@ -38,7 +38,7 @@ def only(project: Path, tiny: Tiny) -> Callable[..., tuple[dict[str, bool], set[
 
     def run(gan: int, encoder: int, target: str = "teacher", mode: str = "unsupervised", **loss: float | bool):
         stage = {"iterations": 9, "gan_every": gan, "encoder_every": encoder, "target": target, "warp": "strong"}
-        t = training(tiny(train={"stages": {"joint": stage}, "ramp": 0, "mode": mode}, loss=loss))
+        t = training(tiny(stages={"joint": stage}, train={"ramp": 0, "mode": mode}, loss=loss))
         n = t.networks
         modules = {"E": n.E, "G": n.G, "D": n.D, "S": n.S, "So": n.So, "E_ema": n.E_ema, "G_ema": n.G_ema}
         before = {name: weights(module) for name, module in modules.items()}
@@ -87,7 +87,7 @@ def test_the_cycle_on_unpaired_shapes_trains_the_encoder_alone(only) -> None:
 
 def test_the_cycle_asks_for_the_shape_that_was_drawn(project: Path, tiny: Tiny) -> None:
     """Against an E that answers shape 0 always: of that shape's image it asks nothing but the entropy of the map."""
-    t = training(tiny(train={"jitter": 0, "cutout": 0}, loss={"c6_entropy": 0, "c6_coordinates": 1}))
+    t = training(tiny(augment={"jitter": 0, "cutout": 0}, loss={"c6_entropy": 0, "c6_coordinates": 1}))
     still = {
         name: replace(family, rotation=0, shift=0, scale=0, elastic=0) for name, family in t.settings.families.items()
     }
@@ -103,7 +103,7 @@ def test_the_cycle_asks_for_the_shape_that_was_drawn(project: Path, tiny: Tiny) 
 
 def test_between_the_discriminators_turns_the_generator_only_restores(project: Path, tiny: Tiny) -> None:
     stage = {"iterations": 4, "gan_every": 1, "encoder_every": 0}
-    t = training(tiny(train={"stages": {"joint": stage}, "adversarial_every": 2, "restore_every": 1}))
+    t = training(tiny(stages={"joint": stage}, train={"adversarial_every": 2, "restore_every": 1}))
     for turn, plays in enumerate((True, False, True)):
         before = {name: weights(getattr(t.networks, name)) for name in ("D", "G", "S")}
         t.means()
@@ -115,8 +115,8 @@ def test_between_the_discriminators_turns_the_generator_only_restores(project: P
 
 def test_where_restoring_weighs_nothing_only_the_game_is_played(project: Path, tiny: Tiny) -> None:
     stage = {"iterations": 4, "gan_every": 1, "encoder_every": 0}
-    train = {"stages": {"joint": stage}, "adversarial_every": 2, "restore_every": 1}
-    t = training(tiny(train=train, loss={"c1": 0, "c2": 0, "c3": 0}))
+    train = {"adversarial_every": 2, "restore_every": 1}
+    t = training(tiny(stages={"joint": stage}, train=train, loss={"c1": 0, "c2": 0, "c3": 0}))
     for turn, plays in enumerate((True, False, True)):
         before = {name: weights(getattr(t.networks, name)) for name in ("D", "G", "S")}
         t.step(t.schedule.at(turn))
@@ -135,7 +135,7 @@ def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Pat
     def brightness(I: torch.Tensor) -> list[torch.Tensor]:
         return [(F.avg_pool2d(I.mean(1, keepdim=True), 4) + 1e-9).log()]
 
-    stage = config.Stage(iterations=1, target="teacher", view="strong")
+    stage = config.Stage(iterations=1, learning_rate=1e-3, target="teacher", view="strong", warp="paper")
     found = {}
     for view in (None, "strong"):
         looked = stage.model_copy(update={"view": view})
@@ -195,7 +195,7 @@ def test_the_style_that_c8_sees_can_move_the_landmarks(project: Path, tiny: Tiny
     """With every other term off, L_D alone must reach the encoder: the condition is differentiable through X_L."""
     stage = {"iterations": 4, "gan_every": 1, "encoder_every": 1, "target": "self"}
     loss = {"c5": 0, "c6": 0, "c7": 0, "c8": 5, "c9": 0, "c10": 0, "decorrelation": 0}
-    t = training(tiny(train={"stages": {"joint": stage}, "ramp": 0, "clip": 1e9}, loss=loss))
+    t = training(tiny(stages={"joint": stage}, train={"ramp": 0}, optimiser={"clip": 1e9}, loss=loss))
     t.step(t.schedule.at(0))
     gradients = [p.grad for p in t.networks.E.parameters() if p.grad is not None]
     assert max(g.abs().max() for g in gradients) > 0

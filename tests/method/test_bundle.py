@@ -8,18 +8,18 @@ import torch
 from torch.optim import Optimizer
 
 from brule import config
-from brule.method import context as bundle
+from brule.method.context import Networks, Optimisers
 
 NETWORKS = ("E", "G", "D", "S", "So")
 
 
-def build(settings: config.Config) -> tuple[bundle.Networks, bundle.Optimisers]:
+def build(settings: config.Config) -> tuple[Networks, Optimisers]:
     torch.manual_seed(0)
-    networks = bundle.build(settings.model, settings.train, 5, 64, torch.device("cpu"))
-    return networks, bundle.optimisers(networks, settings.train)
+    networks = Networks.build(settings, 5, torch.device("cpu"))
+    return networks, Optimisers.build(networks, settings)
 
 
-def backward(n: bundle.Networks, seed: int) -> None:
+def backward(n: Networks, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     images = torch.randn(4, 3, 64, 64, generator=random)
     maps = torch.rand(4, 5, 16, 16, generator=random)
@@ -41,7 +41,7 @@ def unfused(optimiser: Optimizer) -> Optimizer:
     return type(optimiser)(groups)
 
 
-def state(n: bundle.Networks) -> list[torch.Tensor]:
+def state(n: Networks) -> list[torch.Tensor]:
     return [p.detach().clone() for name in NETWORKS for p in getattr(n, name).parameters()]
 
 
@@ -76,7 +76,7 @@ def test_optimisers_that_were_saved_go_on_bit_equal(settings: config.Config) -> 
                 stream = io.BytesIO()
                 torch.save([x.state_dict() for x in optimisers], stream)
                 stream.seek(0)
-                optimisers = list(vars(bundle.optimisers(networks, settings.train)).values())
+                optimisers = list(vars(Optimisers.build(networks, settings)).values())
                 for optimiser, saved in zip(optimisers, torch.load(stream, weights_only=True), strict=True):
                     optimiser.load_state_dict(saved)
             backward(networks, seed)

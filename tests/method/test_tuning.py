@@ -65,8 +65,13 @@ def settings(project: Path, tiny: Tiny) -> Callable[..., config.Config]:
             "warm": {"iterations": 2, "target": "barycenter", "regularise": False, "warp": "strong"},
             "joint": {"iterations": 4, "gan_every": 1, "target": "teacher", "warp": "strong", "learning_rate": 0.01},
         }
-        train = {"stages": stages, "ramp": 0, "save_every": 1, "log_every": 1, "validate_every": 2, "ema": 0.5}
-        return tiny(train=train, tuning={"online": True, "iterations": 2, "tolerance": 0.4, "directions": 2} | tuning)
+        return tiny(
+            stages=stages,
+            train={"ramp": 0, "validate_every": 2},
+            optimiser={"ema": 0.5},
+            machine={"save_every": 1, "log_every": 1},
+            tuning={"online": True, "iterations": 2, "tolerance": 0.4, "directions": 2} | tuning,
+        )
 
     return build
 
@@ -108,17 +113,17 @@ def test_every_trial_of_a_line_trains_on_from_the_same_state(
     settings: Callable[..., config.Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: dict[tuple[int, int | None], list[torch.Tensor]] = {}
-    weigh = Training.weigh
+    set_coefficients = Training.set_coefficients
 
-    def noted(training: Training, coefficients: dict[str, float]) -> None:
-        weigh(training, coefficients)
+    def recorded(training: Training, coefficients: dict[str, float]) -> None:
+        set_coefficients(training, coefficients)
         tuner = loop.tuner
         assert tuner is not None
         if tuner.trial is not None:
             parameter = next(training.networks.E.parameters()).detach().clone()
             begun.setdefault((training.iteration, tuner.line), []).append(parameter)
 
-    monkeypatch.setattr(Training, "weigh", noted)
+    monkeypatch.setattr(Training, "set_coefficients", recorded)
     parameters = settings()
     loop = Loop(Training(parameters, read_inputs(parameters)[0], torch.device("cpu")))
     loop.run(Shelf(), Nobody(), {})  # type: ignore[arg-type]
@@ -151,7 +156,9 @@ def test_the_history_has_every_trial_and_the_kept_iterations_once(settings: Call
     )
     logged = [row["iteration"] for row in history if "encoder/rate" in row]
     assert logged == [1, 2, 3, 4, 5, 6]
-    assert [row["iteration"] for row in seen.rows if "encoder/rate" in row] == logged, "told once, when they stand"
+    assert [row["iteration"] for row in seen.rows if "encoder/rate" in row] == logged, (
+        "each is reported once, when it stands"
+    )
 
 
 def test_with_continue_latest_nothing_is_taken_back(settings: Callable[..., config.Config]) -> None:
@@ -193,10 +200,21 @@ def test_the_search_starts_with_the_coefficients_of_the_loss(tiny: Tiny) -> None
     assert first.params["c10"] == pytest.approx(parameters.loss.c10)
 
 
+def test_what_the_parameters_leave_out_is_the_samplers_own(tiny: Tiny) -> None:
+    def probe(**tuning: float) -> dict[str, float]:
+        parameters = tiny(tuning=tuning)
+        study = optuna.create_study(sampler=sampler(parameters))
+        for value in (1.0, 1.0):  # the start, and the start again as the line begins
+            study.tell(study.ask(fixed_distributions=dict(ranges(parameters))), value)
+        return study.ask(fixed_distributions=dict(ranges(parameters))).params
+
+    assert probe() == probe(step=0.5) != probe(step=0.1)
+
+
 def test_a_line_without_a_finite_answer_ends_the_run_in_a_sentence(
     settings: Callable[..., config.Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parameters = settings()
     monkeypatch.setattr(Training, "score", lambda training: math.nan)
-    with pytest.raises(BruleError, match=r"no trial .* finite answer .* lower train\.stages\.joint\.learning_rate"):
+    with pytest.raises(BruleError, match=r"no trial .* finite answer .* lower stages\.joint\.learning_rate"):
         run(parameters)

@@ -1,4 +1,4 @@
-"""What the tests let other processes do, and the search that they do it in: its trials take no time."""
+"""What other processes do for the tests, and the search that they do it in, whose trials take no time."""
 
 import fcntl
 import math
@@ -14,9 +14,10 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from brule.method.golden_section import GoldenSectionSampler
-from brule.stages.study.marks import asked, release_lost
-from brule.stages.study.storage import alone, join
+from brule.stages import study as studies
+from brule.stages.study import Shared, join
 
+studies.HEARTBEAT, studies.GRACE = 1, 4  # seconds, in the tests and in the processes that they start
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
 RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
 
@@ -41,17 +42,25 @@ def path(study: optuna.Study, search: GoldenSectionSampler, steps: int) -> list[
     ]
 
 
+def suggested(trial: optuna.Trial) -> dict[str, float]:
+    return {name: trial.suggest_float(name, d.low, d.high, log=d.log) for name, d in RANGES.items()}
+
+
 def evaluate(
-    study: optuna.Study, search: GoldenSectionSampler, steps: int, hangs: int = -1, parent: Connection | None = None
+    shared: Shared, search: GoldenSectionSampler, steps: int, hangs: int = -1, parent: Connection | None = None
 ) -> None:
-    """Evaluate until so many steps are decided; at the trial that is numbered `hangs` wait to be killed."""
-    while len(search.path(study)) < steps:
-        release_lost(study)
-        with asked(study, RANGES) as trial:
-            if parent:
-                parent.send(trial.number)
-                time.sleep(60 if trial.number == hangs else 0.02)
-            study.tell(trial, loss(trial.params))
+    """Evaluate until this many steps are decided; at the trial that is numbered `hangs`, wait to be killed."""
+
+    def objective(trial: optuna.Trial) -> float:
+        params = suggested(trial)
+        if parent:
+            parent.send(trial.number)
+            time.sleep(60 if trial.number == hangs else 0.02)
+        return loss(params)
+
+    with shared.working():
+        while len(search.path(shared.study)) < steps:
+            shared.attempt(objective)
 
 
 def work(parent: Connection, url: str, steps: int, hangs: int = -1) -> None:
@@ -59,23 +68,36 @@ def work(parent: Connection, url: str, steps: int, hangs: int = -1) -> None:
     evaluate(join(url, "search", search), search, steps, hangs, parent)
 
 
-def ask(parent: Connection, url: str) -> None:
-    """Join a study when told to, ask for a trial, say so, and do nothing until told to end."""
+def hang(parent: Connection, url: str) -> None:
+    """Join a study when told to, begin a trial, say so, and end it when told to."""
+
+    def objective(trial: optuna.Trial) -> float:
+        parent.send("begun")
+        parent.recv()
+        return 1.0
+
     parent.recv()
-    join(url, "search", RandomSampler()).ask()
+    shared = join(url, "search", RandomSampler())
+    with shared.working():
+        shared.attempt(objective)
+
+
+def ask(parent: Connection, url: str) -> None:
+    """Ask for a trial as no worker of ours does, which signs it; say so, and do nothing until told to end."""
+    join(url, "search", RandomSampler()).study.ask()
     parent.send("asked")
     parent.recv()
 
 
 def settle(parent: Connection, url: str) -> None:
-    """Join a study when told to, and settle something where nobody has."""
+    """Join a study when told to, and settle something unless somebody has."""
     parent.recv()
-    study = join(url, "search", RandomSampler())
-    with alone(study):
-        if "settled" not in study.user_attrs:
+    shared = join(url, "search", RandomSampler())
+    with shared.alone():
+        if "settled" not in shared.study.user_attrs:
             time.sleep(0.3)  # so that the others would have looked as well
-            study.set_user_attr("settled", os.getpid())
-        parent.send(study.user_attrs["settled"])
+            shared.study.set_user_attr("settled", os.getpid())
+        parent.send(shared.study.user_attrs["settled"])
 
 
 def hold(parent: Connection, file: str) -> None:
@@ -87,12 +109,12 @@ def hold(parent: Connection, file: str) -> None:
 
 
 def send(errand: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
-    """A process that does one of these errands, and the way to talk with it.
+    """A process that does one of these errands, and the connection to it.
 
     It descends from a server that has loaded the libraries once, and has no threads that a fork would leave behind.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["brule.method.golden_section", "brule.stages.study.storage"])
+    context.set_forkserver_preload(["brule.method.golden_section", "brule.stages.study"])
     ours, theirs = context.Pipe()
     process = context.Process(target=errand, args=(theirs, *arguments), daemon=True)
     process.start()

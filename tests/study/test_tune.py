@@ -18,9 +18,8 @@ from brule.method.golden_section import CLAIM
 from brule.method.training import Training
 from brule.stages import experiments
 from brule.stages import train as trainer
-from brule.stages.study.storage import join
-from brule.stages.study.tune import Place, tune
-from brule.stages.study.worker import Worker
+from brule.stages.study import join
+from brule.stages.tune import Place, Worker, tune
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
@@ -36,7 +35,7 @@ def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(project: Path, tiny: Tiny) -> Callable[..., config.Config]:
-    """A trained tiny run, and `settings(trials=…)`, the parameters of a search from it."""
+    """A trained tiny run, and `settings(…)`, the parameters of a search from it."""
     trainer.train(tiny())
     return lambda **tuning: tiny(tuning={"iterations": 1, "directions": 2, "tolerance": 0.4} | tuning)
 
@@ -44,7 +43,7 @@ def settings(project: Path, tiny: Tiny) -> Callable[..., config.Config]:
 def test_a_search_ends_with_an_experiment_of_its_coefficients(
     settings: Callable[..., config.Config], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune(settings(trials=5), PLACE)
+    tune(settings(), PLACE, 5)
     table = pd.read_csv("results/tuning/trials.csv")
     assert list(table["tuning/trial"]) == [0, 1, 2, 3, 4]
     assert table["tuning/best"].iloc[-1] <= table["tuning/best"].iloc[0] or table["tuning/incumbent"].iloc[-1] > 0
@@ -60,18 +59,18 @@ def test_a_search_ends_with_an_experiment_of_its_coefficients(
 
 
 def test_with_more_trials_the_same_search_goes_on(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(trials=3), PLACE)
-    tune(settings(trials=6), PLACE)
+    tune(settings(), PLACE, 3)
+    tune(settings(), PLACE, 6)
     stepwise = pd.read_csv("results/tuning/trials.csv")
     shutil.rmtree(project / "tuning")
-    tune(settings(trials=6), PLACE)
+    tune(settings(), PLACE, 6)
     pd.testing.assert_frame_equal(pd.read_csv("results/tuning/trials.csv"), stepwise)
 
 
 def test_an_interrupted_trial_is_made_again(
     settings: Callable[..., config.Config], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tune(settings(trials=5), PLACE)
+    tune(settings(), PLACE, 5)
     whole = pd.read_csv("results/tuning/trials.csv")
     shutil.rmtree(project / "tuning")
     count, score = [0], Training.score
@@ -84,8 +83,8 @@ def test_an_interrupted_trial_is_made_again(
 
     monkeypatch.setattr(Training, "score", cut)
     with pytest.raises(KeyboardInterrupt):
-        tune(settings(trials=5), PLACE)
-    tune(settings(trials=5), PLACE)
+        tune(settings(), PLACE, 5)
+    tune(settings(), PLACE, 5)
     again = pd.read_csv("results/tuning/trials.csv")
     assert list(again["tuning/score"]) == list(whole["tuning/score"])
     assert list(again["tuning/trial"]) == [0, 1, 3, 4, 5], "the one that was cut short has failed"
@@ -93,33 +92,33 @@ def test_an_interrupted_trial_is_made_again(
 
 def test_the_test_split_is_never_opened(settings: Callable[..., config.Config], project: Path) -> None:
     shutil.rmtree(project / "data/crops/test")
-    tune(settings(trials=2), PLACE)
+    tune(settings(), PLACE, 2)
     assert len(pd.read_csv("results/tuning/trials.csv")) == 2
 
 
 def test_training_never_reads_what_a_search_wrote(
     settings: Callable[..., config.Config], project: Path, tiny: Tiny
 ) -> None:
-    tune(settings(trials=4), PLACE)
+    tune(settings(), PLACE, 4)
     before = json.loads(Path("results/train.json").read_text())["fingerprint"]
     trainer.train(tiny())
     assert json.loads(Path("results/train.json").read_text())["fingerprint"] == before
 
 
 def test_a_study_of_other_parameters_is_not_gone_on_with(settings: Callable[..., config.Config]) -> None:
-    tune(settings(trials=1), PLACE)
+    tune(settings(), PLACE, 1)
     with pytest.raises(BruleError, match="other parameters, data or models; give this one another --name"):
-        tune(settings(trials=2, iterations=2), PLACE)
+        tune(settings(iterations=2), PLACE, 2)
 
 
 def test_without_models_there_is_nothing_to_start_from(settings: Callable[..., config.Config], project: Path) -> None:
     (project / "models/gan.safetensors").unlink()
     with pytest.raises(BruleError, match=r"models/gan\.safetensors: there is no such file"):
-        tune(settings(trials=1), PLACE)
+        tune(settings(), PLACE, 1)
 
 
 def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(trials=9), PLACE)
+    tune(settings(), PLACE, 9)
     kept = [path for path in (project / "tuning/snapshots").iterdir() if path.is_file()]
     assert 0 < len(kept) < 9
     assert all("modules" in torch.load(path, weights_only=True) for path in kept)
@@ -127,21 +126,20 @@ def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config
 
 def test_what_a_running_trial_began_with_is_kept(tiny: Tiny, tmp_path: Path) -> None:
     search = errands.sampler()
-    study = join(f"journal:{tmp_path / 'tuning.journal'}", "search", search)
-    errands.evaluate(study, search, 30)
+    shared = join(f"journal:{tmp_path / 'tuning.journal'}", "search", search)
+    errands.evaluate(shared, search, 30)
     kept = list[set[int]]()
-    worker = Worker(tiny(), study, search, SimpleNamespace(), SimpleNamespace(prune=kept.append))  # type: ignore
+    worker = Worker(tiny(), shared, search, SimpleNamespace(), SimpleNamespace(prune=kept.append), 30)  # type: ignore
     worker._prune()
-    trial = study.ask(errands.RANGES)
-    claim = study.trials[trial.number].system_attrs[CLAIM]
+    name = f"{CLAIM}:{shared.study.ask(errands.RANGES).number}"
     passed = min(set(range(30)) - kept[0])  # a trial that was an incumbent in another worker's eyes
-    study._storage.set_trial_system_attr(trial._trial_id, CLAIM, claim | {"origin": passed})
+    shared.study.set_user_attr(name, shared.study.user_attrs[name] | {"origin": passed})
     worker._prune()
     assert kept[1] - kept[0] == {passed}
 
 
 def test_a_lost_snapshot_is_named(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(trials=1), PLACE)
+    tune(settings(), PLACE, 1)
     shutil.rmtree(project / "tuning/snapshots")
     with pytest.raises(BruleError, match="lacks what trial 0 left; give every worker the same --snapshots folder"):
-        tune(settings(trials=2), PLACE)
+        tune(settings(), PLACE, 2)

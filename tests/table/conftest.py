@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from brule.identity import COMPUTES
+from brule import method
 from brule.stages import table
-from brule.stages.table.ledger import Entry, Ledger
-from brule.stages.table.running import FailedError, Outcome
+from brule.stages.table import Entry, Ledger
+from brule.stages.table.runs import FailedError, Outcome
 
 ROOT = Path(__file__).parents[2]
 Rows = list[dict[str, Any]]
@@ -34,7 +34,8 @@ class Stub:
         scores = {"nme": float(len(self.runs)), "w1": 1.0, "images": 5}
         scores |= dict.fromkeys(("floor_nme", "oracle_similarity_nme", "oracle_affine_nme", "floor_w1"), 9.0)
         train = {"seconds": 90.0, "threads": 1, "mlflow_run_id": "m", "collapsed": None}
-        return Outcome({"test": scores, "validation": scores, "alarms": []}, train, f"{name} {parameters}".encode())
+        metrics = {"test": scores, "validation": scores, "alarms": []}
+        return Outcome("c0ffee", metrics, train, f"{name} {parameters}".encode())
 
 
 @pytest.fixture
@@ -42,11 +43,9 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     (tmp_path / "experiments" / "tables").mkdir(parents=True)
     (tmp_path / "experiments" / "half.yaml").write_text("# Half of it\nloss: {c5: 10}\n")
-    (tmp_path / "experiments" / "real.yaml").write_text("# Real\ndata: {source: 300w, extra: {source: celeba}}\n")
-    for part in COMPUTES:
-        path = tmp_path / "src" / "brule" / part / ("" if part.endswith(".py") else "heart.py")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('"""It computes."""\nx = 1\n')
+    (tmp_path / "experiments" / "real.yaml").write_text(
+        "# Real\ndata: {source: 300w, extra: {source: celeba, use: join}}\n"
+    )
     return tmp_path
 
 
@@ -99,9 +98,9 @@ def entry() -> Callable[..., Entry]:
     def build(name: str, nme: float | None = 4.0, **more: Any) -> Entry:
         scores = {"nme": nme, "w1": nme, "floor_nme": 18.0, "floor_w1": 17.0, "images": 330}
         scores |= {"oracle_similarity_nme": 8.0, "oracle_affine_nme": 7.5}
-        words = {"source": "300w", "seconds": 60.0, "threads": 1, "experiment": "e", "weights": "0" * 16}
-        return Entry(
-            **{"name": name, "digest": "d", "test": scores, "validation": scores, "finished": 1.0} | words | more
-        )
+        row, _, run = name.rpartition("-")
+        facts = {"row": row, "run": int(run), "version": method.VERSION, "parameters": {}, "finished": 1.0}
+        facts |= {"source": "300w", "seconds": 60.0, "threads": 1, "experiment": "e", "weights": "0" * 16}
+        return Entry(**facts | {"test": scores, "validation": scores} | more)
 
     return build

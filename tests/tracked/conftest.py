@@ -1,4 +1,4 @@
-"""A store of MLflow, made once, and runs written into it by the project's own door."""
+"""A store of MLflow, made once, and runs that the project's own code writes into it."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from brule import tracking
-from brule.config import parse
+from brule import config, tracking
 
 mlflow = pytest.importorskip("mlflow")
 ROOT = Path(__file__).parents[2]
@@ -25,7 +24,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store in the project's folder, which is the working one; the table and the experiments are the real."""
+    """An empty store in the working folder, which also has the real table and the real experiments."""
     for variable in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_STAGE", "DVC_ROOT"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -36,7 +35,7 @@ def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 @pytest.fixture
 def track(store: Path) -> Track:
     """`track(name, {metric: {step: value}}, tags=…, params=…)`: a finished run of that name; returns its id."""
-    settings = parse({"warp": {"paper": {}}, "train": {"stages": {"only": {"iterations": 1}}}})
+    settings = config.read(ROOT / "params.yaml")
 
     def write(
         name: str,

@@ -1,3 +1,3 @@
-from .golden_section import GoldenSectionSampler, Step
+from .golden_section import GoldenSectionSampler, Step, forgive
 
-__all__ = ["GoldenSectionSampler", "Step"]
+__all__ = ["GoldenSectionSampler", "Step", "forgive"]

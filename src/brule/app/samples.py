@@ -1,4 +1,4 @@
-"""A few photos to begin with: the user's own, those of the test split, or rendered faces. None is shipped."""
+"""A few photos to start with: the user's own, some of the test split, or rendered faces. None is shipped."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ COUNT = 8
 RAW = Path("data/raw")
 _SIDE = 384
 _THUMBNAIL = 192
-_UNSEEN = 2 * 10**8  # the renderer's faces from here on are test faces, see data.rendering
+_UNSEEN = 2 * 10**8  # from this number on the rendered faces are test faces, see data.rendering
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A photo that the page offers."""
+    """A photo that the page offers to try."""
 
     name: str
     data: bytes
@@ -38,9 +38,10 @@ class Sample:
 
 
 def offered(detector: Detector, folder: Path | None) -> list[Sample]:
-    """At most COUNT samples: of `folder`; else of the prepared test split, cut as training's crops were; else rendered.
+    """At most COUNT samples: photos in `folder`, if one is given; else photos of the test split, cut out like the
+    training crops; else rendered faces, if the detector is one of faces.
 
-    Raises BruleError where `folder` holds no photo, or one that cannot be read.
+    Raises BruleError if `folder` holds no photos, or one that cannot be read.
     """
     if folder is not None:
         return _own(folder)
@@ -51,7 +52,7 @@ def offered(detector: Detector, folder: Path | None) -> list[Sample]:
 def _own(folder: Path) -> list[Sample]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
-        raise BruleError(f"{folder}: no photo is there; give --samples a folder that holds some")
+        raise BruleError(f"{folder}: there are no photos in this folder; give --samples a folder of photos")
     return [
         Sample(path.name, path.read_bytes(), _jpeg(photos.picture(path, str(path), None, _THUMBNAIL).image, _THUMBNAIL))
         for path in found[:COUNT]
@@ -59,8 +60,11 @@ def _own(folder: Path) -> list[Sample]:
 
 
 def _tested(detector: Detector) -> list[Sample]:
-    """Photos of data/raw that the test split holds; none without data, with those of another model, or rendered ones:
-    they are drawn anew, larger."""
+    """Photos in data/raw that belong to the test split.
+
+    None if there are no data, if they have other landmarks than the detector's, or if they are rendered faces:
+    `rendered` draws those larger.
+    """
     try:
         manifest = prepared.read_manifest(RAW / "manifest.json", "")
         index = prepared.load(prepared.CROPS, "test", labels=False).index
@@ -69,7 +73,7 @@ def _tested(detector: Detector) -> list[Sample]:
         records = {record["image"]: record for record in manifest["records"]}
         chosen = [records[name] for name in index["name"].iloc[_spread(len(index))]]
         return [_sample(Path(one["image"]).name, _cut(one, detector)) for one in chosen]
-    except (BruleError, KeyError):  # the page works without them
+    except (BruleError, KeyError):  # the page works without samples
         return []
 
 
@@ -81,7 +85,7 @@ def _cut(record: dict[str, Any], detector: Detector) -> Pixels:
 
 
 def rendered(detector: Detector) -> Iterator[Sample]:
-    """Faces that no default run was trained with, cut as training's were."""
+    """Faces that no default run has trained on, cut out like the training crops."""
     for index in range(COUNT):
         picture, points = render(0, _UNSEEN + index, _SIDE)
         pixels = cut(Image.fromarray(picture), around(points, *detector.framing), _SIDE)

@@ -1,74 +1,239 @@
-"""A detector behind HTTP on this machine alone: POST /invocations as MLflow's servers have it, GET /ping."""
+"""The server on this computer: the page at /, the API at /invocations, and the one guard before both.
+
+It listens on 127.0.0.1, so no other computer reaches it. Web pages of other sites run on this computer too, though:
+the guard turns their requests away.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from brule.detector.model import Detector
-from brule.detector.protocol import answer, parse, reply
+from brule import terminal
+from brule.app import page as uploads
+from brule.app.page import Page
+from brule.app.samples import Sample
+from brule.detector import protocol
+from brule.detector.prediction import Box
 from brule.errors import BruleError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+HOST = "127.0.0.1"
 LARGEST = 32 * 2**20
-"""Bytes of a request: a photo file of 24 MB in base64."""
+"""Bytes of a request to /invocations, at most: a photo file of 24 MB in base64."""
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy: the browser itself refuses to load anything from elsewhere."""
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_QUESTION = 2**20  # bytes of a request to /styles, at most
+_STATIC = Path(__file__).with_name("static")
+_REASONS = {errno.EADDRINUSE: "is taken by another program", errno.EACCES: "is reserved for the system"}
 
 
-def application(detector: Detector) -> Starlette:
-    """The app. Whatever was asked, the answer is JSON: predictions, or {"error": one sentence} and a status."""
-    one_by_one = asyncio.Lock()  # a detector takes all cores anyway, and large photos much memory
+def bind(port: int) -> socket.socket:
+    """A socket that listens on this computer alone; port 0 takes any free port.
+
+    Raises BruleError if the port is taken or reserved.
+    """
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        mend = "choose another with --port, or 0 for any free port"
+        raise BruleError(f"port {port} {_REASONS[error.errno]}; {mend}") from None
+
+
+def address(listening: socket.socket) -> str:
+    """Where a socket listens, such as http://127.0.0.1:5001."""
+    return f"http://{HOST}:{listening.getsockname()[1]}"
+
+
+def serve(application: ASGIApp, listening: socket.socket) -> None:
+    """Answer until Ctrl-C or SIGTERM. Requests in progress then have ten seconds to finish."""
+    uvicorn.Server(
+        uvicorn.Config(
+            application, log_level="warning", lifespan="off", server_header=False, timeout_graceful_shutdown=10
+        )
+    ).run(sockets=[listening])
+
+
+def application(page: Page) -> ASGIApp:
+    """The page and the API. Every refusal and every fault is answered with a status and {"error": SENTENCE}."""
+    one_by_one = asyncio.Lock()
+
+    async def answered(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One question at a time: each uses all cores, and a large photo a lot of memory."""
+        async with one_by_one:
+            return await run_in_threadpool(function, *args, **kwargs)
 
     async def invocations(request: Request) -> Response:
-        body = await _body(request)
-        try:
-            async with one_by_one:
-                answered = await asyncio.to_thread(lambda: reply(answer(detector, parse(body))))
-        except BruleError as error:
-            return _refused(400, str(error))
-        return Response(answered, media_type="application/json")
+        _demand_json(request)
+        body = await _body(request, "the request", LARGEST, "send fewer or smaller photos")
+        answer = await answered(protocol.respond, page.detector, body)
+        return Response(answer, media_type="application/json")
 
-    async def ping(request: Request) -> Response:
-        return JSONResponse({"landmarks": len(detector.scheme.names)})
+    async def ping(_: Request) -> Response:
+        return JSONResponse({"landmarks": len(page.detector.scheme.names)})
 
-    routes = [Route("/invocations", invocations, methods=["POST"])]
-    routes += [Route(path, ping, methods=["GET"]) for path in ("/ping", "/health")]
-    told = {HTTPException: _wrong, ClientDisconnect: _gone, Exception: _failed}
-    return Starlette(routes=routes, exception_handlers=told)
+    async def index(_: Request) -> Response:
+        return FileResponse(_STATIC / "index.html")
+
+    async def model(_: Request) -> Response:
+        return JSONResponse(page.model())
+
+    async def landmarks(request: Request) -> Response:
+        asked = request.query_params
+        name, box = uploads.file_name(asked.get("name", "")), _box(asked.get("box"))
+        data = await _body(request, name, uploads.LARGEST, "choose a smaller photo")
+        return JSONResponse(await answered(page.landmarks, data, name, box, asked.get("refine") == "1"))
+
+    async def styles(request: Request) -> Response:
+        shape, turn = _shape(await _body(request, "the request", _QUESTION, "send the landmarks of one photo"))
+        return JSONResponse(await answered(page.styles, shape, turn))
+
+    def chosen(request: Request) -> Sample:
+        number: int = request.path_params["index"]
+        if number >= len(page.samples):
+            raise HTTPException(404)
+        return page.samples[number]
+
+    async def sample(request: Request) -> Response:
+        return Response(chosen(request).data, media_type="application/octet-stream")
+
+    async def thumbnail(request: Request) -> Response:
+        return Response(chosen(request).thumbnail, media_type="image/jpeg")
+
+    routes = [
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/ping", ping),
+        Route("/health", ping),
+        Route("/", index),
+        Route("/model", model),
+        Route("/landmarks", landmarks, methods=["POST"]),
+        Route("/styles", styles, methods=["POST"]),
+        Route("/samples/{index:int}", sample),
+        Route("/thumbnails/{index:int}", thumbnail),
+        Mount("/static", StaticFiles(directory=_STATIC)),
+    ]
+    handlers = {BruleError: _wrong, HTTPException: _refused, ClientDisconnect: _gone, Exception: _failed}
+    return Guard(Starlette(routes=routes, exception_handlers=handlers))
 
 
-async def _body(request: Request) -> bytes:
-    """All of the request, or none of it where it is too large: who is still sending would not read our answer."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        chunks.append(chunk if size <= LARGEST else b"")
-    if size > LARGEST:
-        raise HTTPException(413, f"the request has {size} bytes, more than {LARGEST}; send fewer or smaller photos")
-    return b"".join(chunks)
+class Guard:
+    """Refuses requests for another host or from another site's page, and adds the security headers to every answer.
+
+    Without the check of Host another site could point a name of its own at this computer and read the answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sealed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if host.partition(":")[0] not in (HOST, "localhost"):
+            refusal = _error(f"there is no host {host!r} here; use the address that `brule serve` printed", 400)
+            await refusal(scope, receive, sealed)
+        elif origin is not None and origin != f"http://{host}":
+            refusal = _error(f"{origin}: pages of other sites may not ask here; open http://{host} instead", 403)
+            await refusal(scope, receive, sealed)
+        else:
+            await self.app(scope, receive, sealed)
 
 
-def _refused(status: int, sentence: str) -> Response:
+def _demand_json(request: Request) -> None:
+    """A browser sends JSON to another site only if that site agrees, but sends text and forms without asking."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise HTTPException(415, f"a request of type {kind!r} is not accepted; send Content-Type: application/json")
+
+
+async def _body(request: Request, name: str, largest: int, mend: str) -> bytes:
+    """The body of a request. A body that is too large is read to its end, since a client that is still sending would
+    not read the answer, but no more than `largest` bytes of it are kept."""
+    data, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= largest:
+            data += part
+        else:
+            data.clear()
+    if size > largest:
+        raise HTTPException(413, f"{name} is larger than {largest // 2**20} MB; {mend}")
+    return bytes(data)
+
+
+def _box(text: str | None) -> Box | None:
+    try:
+        return None if text is None else [float(value) for value in text.split(",")]
+    except ValueError:
+        raise BruleError(f"the box {text!r} is not valid; give x,y,width,height in pixels") from None
+
+
+def _shape(data: bytes) -> tuple[npt.NDArray[np.float64], int]:
+    try:
+        question = json.loads(data)
+        return np.array(question["shape"], np.float64), max(0, int(question.get("turn", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        raise BruleError('the request is not valid; send {"shape": [[x, y], …], "turn": 0}') from None
+
+
+def _error(sentence: str, status: int) -> Response:
     return JSONResponse({"error": " ".join(sentence.split())}, status)
 
 
-async def _wrong(request: Request, error: Exception) -> Response:
-    """What the router refuses, and a request that is too large."""
+async def _wrong(_: Request, error: Exception) -> Response:
+    return _error(str(error), 400)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code in (404, 405):
-        what = f"{request.method} {request.url.path} is not answered here"
-        return _refused(error.status_code, f"{what}; POST questions to /invocations, or GET /ping")
-    return _refused(error.status_code, error.detail)
+        what = f"{request.method} {request.url.path} is not served here"
+        return _error(f"{what}; open / in a browser, or POST photos to /invocations", error.status_code)
+    return _error(error.detail, error.status_code)
 
 
-async def _gone(request: Request, error: Exception) -> Response:
-    """Who asked has hung up: nobody reads this, and the terminal need not hear of it."""
+async def _gone(_: Request, error: Exception) -> Response:
+    """The client has hung up. Nobody reads this answer, and the terminal need not report it."""
     return Response()
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    """A fault of the program or the machine. Its traceback goes to the server's terminal, not to who asked."""
-    return _refused(500, "the server failed at this request; its terminal says why")
+async def _failed(_: Request, error: Exception) -> Response:
+    """A fault of the program or the machine. The traceback goes to the server's terminal, not to the client."""
+    return _error(terminal.explain(error) or "the server failed on this request; its terminal says why", 500)

@@ -1,100 +1,82 @@
-"""`brule predict`: landmarks of photos, by a detector that was trained before.
+"""`brule predict`: the landmarks of photos and videos, found by a trained detector.
 
-The photos that a command line names, and the place below another folder of what is written for each of them.
-
-The videos among what `brule predict` is given: the landmarks of every frame, and the frames with them drawn."""
+Whatever needs torch or matplotlib is imported where it is used, so that `brule --help` stays quick.
+"""
 
 from __future__ import annotations
 
 import argparse
+import glob
+import os
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brule import cli as options
+from brule import cli, files
+from brule.data.crop import SUFFIXES
 from brule.errors import BruleError
+from brule.terminal import track
 
 if TYPE_CHECKING:
     from brule.data.schemes import Scheme
     from brule.detector.model import Detector
     from brule.detector.prediction import Prediction
-import glob
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+    from brule.detector.video import Frame
 
-from brule import files
-from brule.data.crop import SUFFIXES
-from brule.detector import video
-from brule.detector.model import Detector
-from brule.detector.prediction import Prediction
-from brule.detector.text import FRAMES, frame_csv, frame_json
-from brule.detector.video import Frame, follow
-from brule.figures.grids import marked
-from brule.terminal import track
+    Take = Callable[[Frame, Prediction], None]  # what happens to the landmarks of a frame
 
-TITLE = "Find the landmarks of photos, and of videos."
+TITLE = "Find the landmarks of photos and videos."
 EPILOG = """\
-A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box the largest
-square in the middle of a photo is looked at: right for photos that are cut as those of training were. For others give
-the box (one for all), which may be a tenth of its width off, or --refine. On test photos of 300-W, whose landmarks span
-less than half of that square, the error is 4.9 % with the box, 17.4 % without it, and 5.5 % with --refine (README).
+A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box, the
+detector looks at the largest square in the middle of a photo. That suits photos that are cropped like the training
+images. For others, give the box around the landmarks (the same for all photos; it may be off by a tenth of its width),
+or use --refine. On test photos of 300-W, where the landmarks span less than half of that square, the error is 4.9 %
+with the box, 17.4 % without it, and 5.5 % with --refine.
 
-x and y are pixels of the photo as it is displayed, from 0 at the centre of its first one (a .pts counts from 1). The
-confidence, 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
+x and y are pixels of the photo as it is displayed, and 0 is the centre of the first one (a .pts counts from 1). The
+confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
 
-A video is answered frame by frame (pip install -e '.[video]'): into NAME.mp4.csv or .json in --out, a line a landmark
-with the frame's number and its time in seconds; --overlay draws them into an .mp4. With --refine each frame is also
-looked at around the points of the one before. The points are smoothed by the one-euro filter, unless --unsmoothed.
+A video is answered frame by frame (this needs pip install -e '.[video]'). The result is NAME.mp4.csv or .json in --out,
+with one line per landmark, the number of the frame and its time in seconds; --overlay draws the landmarks into an .mp4.
+With --refine, the detector also looks at each frame around the points of the previous one. The one-euro filter smooths
+the points, unless you give --unsmoothed.
 
-A photo that cannot be answered is named on stderr; the others are answered, and the exit code is 1.
+If a photo cannot be answered, stderr says why, the others are answered all the same, and the exit code is 1.
 
 examples:
-  brule predict face.jpg
-  brule predict faces/ --refine --out found --overlay
-  brule predict face.jpg --box 210 180 260 270 --format json
+  brule predict photo.jpg
+  brule predict photos/ --refine --out found --overlay
+  brule predict photo.jpg --box 210 180 260 270 --format json
   brule predict talk.mp4 --refine --out found --overlay"""
 BATCH = 16
 """Photos that are answered together."""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the command's arguments."""
     add = command.add_argument
     add("photos", nargs="+", metavar="PHOTO", help="a file, a folder or a pattern")
-    options.model(command)
-    add(
-        "--box",
-        type=float,
-        nargs=4,
-        metavar=tuple("XYWH"),
-        help="the landmarks' box in pixels: left, top, width, height",
-    )
-    add("--refine", action="store_true", help="look again, close around what was found, until that comes to rest")
-    add("--out", type=Path, metavar="DIR", help="write landmarks.csv or .json into this folder, not to stdout")
-    add(
-        "--format",
-        choices=("csv", "json", "pts"),
-        default="csv",
-        help="pts: a file for each photo; default: %(default)s",
-    )
-    add(
-        "--overlay",
-        action="store_true",
-        help="write each photo with its landmarks into --out as well, as a PNG",
-    )
-    add("--unsmoothed", action="store_true", help="videos: each frame's points as they were found")
+    cli.model(command)
+    box = "the box around the landmarks in pixels: left, top, width, height"
+    add("--box", type=float, nargs=4, metavar=tuple("XYWH"), help=box)
+    add("--refine", action="store_true", help="look again, close around the points just found, until they stop moving")
+    add("--out", type=Path, metavar="DIR", help="write landmarks.csv or .json to this folder instead of to stdout")
+    form = "pts: one file per photo; default: %(default)s"
+    add("--format", choices=("csv", "json", "pts"), default="csv", help=form)
+    add("--overlay", action="store_true", help="also write each photo with its landmarks to --out, as a PNG")
+    add("--unsmoothed", action="store_true", help="videos: leave the points of each frame as they were found")
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Answer and write; whether any photo failed."""
+    """Answer and write. Returns whether any photo failed."""
     if args.out is None and (args.overlay or args.format == "pts"):
         option = "--overlay" if args.overlay else "--format pts"
         args.command.error(f"{option} writes a file for each photo: give --out DIR")
     from brule.detector.model import load
-    from brule.detector.prediction import predictions
-    from brule.terminal import track
 
     chosen, failed = _chosen(args)
     if not chosen:
@@ -104,132 +86,51 @@ def run(args: argparse.Namespace) -> bool:
     if args.out:
         _make_room(args)
     detector = load(args.model)
-    photos = [path for path in chosen if not _is_film(path)]
-    found: dict[Path, Prediction] = {}
-    looks = predictions(detector, photos, repeat(args.box), args.refine, BATCH)
-    for path, answer in zip(photos, track(looks, "Finding landmarks", len(photos)) if photos else (), strict=True):
-        if isinstance(answer, BruleError):
-            failed = _told(answer)
-        else:
-            found[path] = answer
-            if args.out:
-                _write_one(args, path, answer, detector.scheme, args.out / chosen[path])
-    if photos:
-        _write_all(args, found)
-    return _films(args, detector, {path: place for path, place in chosen.items() if _is_film(path)}) or failed
-
-
-def _is_film(path: Path) -> bool:
-    from brule.detector.video import SUFFIXES
-
-    return path.suffix.lower() in SUFFIXES
-
-
-def _films(args: argparse.Namespace, detector: Detector, chosen: dict[Path, Path]) -> bool:
-    """Answer the videos one after the other; whether any failed."""
-    if not chosen:
-        return False
-    pass
-
-    failed = False
-    for path, place in chosen.items():
+    photos = {path: place for path, place in chosen.items() if not _is_film(path)}
+    failed |= bool(photos) and _photos(args, detector, photos)
+    for path in filter(_is_film, chosen):
         try:
-            film(args, detector, path, (args.out or Path()) / place)
+            _film(args, detector, path, (args.out or Path()) / chosen[path])
         except BruleError as error:
-            failed = _told(error)
+            failed = _report(error)
     return failed
 
 
-def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
-    """Each photo and its place below --out; whether an argument held none, or two would write the same file."""
-    pass
+def _report(error: object) -> bool:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return True
 
+
+# Which photos and videos, and which files are written for them.
+
+
+def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
+    """Each photo and its place below --out; and whether an argument held none, or two would write the same file."""
     chosen: dict[Path, Path] = {}
     failed = False
     for argument in args.photos:
         try:
             chosen = {**chosen, **find(argument)}
         except BruleError as error:
-            failed = _told(error)
+            failed = _report(error)
     if args.out:
         keep_inputs(chosen, args.out)
         owners: dict[Path, Path] = {}
         for path, place in list(chosen.items()):
             written = _own(args, path, place)
             if other := next((owners[file] for file in written if file in owners), None):
-                failed = _told(f"{path}: {other} has the same place below --out; give this one another --out")
+                failed = _report(f"{path}: {other} has the same place below --out; give this one a different --out")
                 del chosen[path]
             else:
                 owners |= dict.fromkeys(written, path)
     return chosen, failed
 
 
-def _make_room(args: argparse.Namespace) -> None:
-    """Make --out. Raises BruleError where it will take no files: before all photos are looked at, not after."""
-    import tempfile
-
-    from brule import files
-
-    files.make_folder(args.out)
-    with files.writing(args.out):
-        tempfile.TemporaryFile(dir=args.out).close()
-    table = args.out / f"landmarks.{args.format}"
-    if table.is_dir():
-        raise BruleError(
-            f"{table}: a folder stands where the table is to be written; move it away, or give another --out"
-        )
-
-
-def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
-    """The files below --out that are of this photo or video alone."""
-    if _is_film(path):
-        names = [f"{path.name}.{args.format}", *([f"{place.name}.mp4"] if args.overlay else [])]
-    else:
-        kinds = {"pts": args.format == "pts", "png": args.overlay}
-        names = [f"{place.name}.{kind}" for kind, asked in kinds.items() if asked]
-    return [place.with_name(name) for name in names]
-
-
-def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:
-    """The files of one photo."""
-    from brule import files
-    from brule.data import photos
-    from brule.detector.text import pts_text
-
-    if args.format == "pts":
-        files.write_text(place.with_name(f"{place.name}.pts"), pts_text(answer))
-    if args.overlay:
-        from brule.figures import grids as photo
-
-        picture = photos.picture(path, str(path), None, photo.LONGEST)
-        points = (answer.points + 0.5) / picture.factor - 0.5
-        photo.photo(picture.image, points, place.with_name(f"{place.name}.png"), scheme)
-
-
-def _write_all(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
-    """The one table, to --out or to stdout."""
-    from brule import files
-    from brule.detector import text as answers
-
-    if args.format == "pts":
-        return
-    text = answers.csv_text(found) if args.format == "csv" else answers.json_text(found)
-    if args.out:
-        files.write_text(args.out / f"landmarks.{args.format}", text)
-    else:
-        sys.stdout.write(text)
-
-
-def _told(sentence: object) -> bool:
-    print(" ".join(str(sentence).split()), file=sys.stderr)
-    return True
-
-
 def find(argument: str) -> dict[Path, Path]:
-    """The photos of a file's name, a folder with all below it, or a pattern: photo → its place elsewhere, no suffix.
+    """The photos of a file name, a folder with all below it, or a pattern: photo → its place elsewhere, without suffix.
 
-    A file need not exist, which whoever reads it will notice. In a folder hidden files are passed over. Raises
-    BruleError where a folder or a pattern holds no photo.
+    A file need not exist; whoever reads it will notice. Hidden files in a folder are skipped. Raises BruleError if a
+    folder or a pattern holds no photo.
     """
     if not argument:
         raise BruleError("'': names no photo; give a file, a folder or a pattern")
@@ -241,16 +142,8 @@ def find(argument: str) -> dict[Path, Path]:
     else:
         found = {path: Path(path.name)}
     if not found:
-        raise BruleError(f"{argument}: no photo is there; give a file, or a folder or a pattern that holds some")
+        raise BruleError(f"{argument}: holds no photo; give a file, or a folder or a pattern that holds some")
     return {inner: place.with_suffix("") for inner, place in found.items()}
-
-
-def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:
-    """Raises BruleError where something would be written beside a photo: its owner's landmarks may lie there."""
-    inputs = {folder for path in found for folder in (path.parent.resolve(), path.resolve().parent)}  # links have two
-    for folder in {out, *((out / place).parent for place in found.values())}:
-        if folder.resolve() in inputs:
-            raise BruleError(f"{folder}: holds some of these photos; give --out a folder of its own, away from them")
 
 
 def _inside(folder: Path) -> Iterator[Path]:
@@ -260,37 +153,121 @@ def _inside(folder: Path) -> Iterator[Path]:
             yield path
 
 
-Take = Callable[[Frame, Prediction], None]
-"""What becomes of a frame's landmarks."""
+def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:
+    """Raise BruleError if something would be written beside a photo, where its owner's landmarks may lie."""
+    inputs = {folder for path in found for folder in (path.parent.resolve(), path.resolve().parent)}  # links have two
+    for folder in {out, *((out / place).parent for place in found.values())}:
+        if folder.resolve() in inputs:
+            raise BruleError(f"{folder}: holds some of these photos; give --out a folder of its own, away from them")
 
 
-def film(args: argparse.Namespace, detector: Detector, path: Path, place: Path) -> None:
-    """Answer one video, frame by frame: in a table, and drawn where asked for.
+def _is_film(path: Path) -> bool:
+    from brule.detector import video
 
-    `place`: where its files go, without a suffix, if --out was given. Raises BruleError where it cannot be answered;
-    of its files none is written then.
+    return path.suffix.lower() in video.SUFFIXES
+
+
+def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
+    """The files below --out that belong to this photo or video alone."""
+    if _is_film(path):
+        names = [f"{path.name}.{args.format}", *([f"{place.name}.mp4"] if args.overlay else [])]
+    else:
+        kinds = {"pts": args.format == "pts", "png": args.overlay}
+        names = [f"{place.name}.{kind}" for kind, asked in kinds.items() if asked]
+    return [place.with_name(name) for name in names]
+
+
+def _make_room(args: argparse.Namespace) -> None:
+    """Make --out. Raises BruleError if it takes no files, before the detector looks at any photo."""
+    files.make_folder(args.out)
+    with files.writing(args.out):
+        tempfile.TemporaryFile(dir=args.out).close()
+    table = args.out / f"landmarks.{args.format}"
+    if table.is_dir():
+        raise BruleError(
+            f"{table}: a folder stands where the table belongs; move the folder away, or give a different --out"
+        )
+
+
+# Photos.
+
+
+def _photos(args: argparse.Namespace, detector: Detector, chosen: Mapping[Path, Path]) -> bool:
+    """Answer the photos, each with files of its own and all in one table. Returns whether any failed."""
+    found: dict[Path, Prediction] = {}
+    failed = False
+    answers = detector.predictions(chosen, repeat(args.box), args.refine, BATCH)
+    for path, answer in zip(chosen, track(answers, "Finding landmarks", len(chosen)), strict=True):
+        if isinstance(answer, BruleError):
+            failed = _report(answer)
+        else:
+            found[path] = answer
+            if args.out:
+                _write_one(args, path, answer, detector.scheme, args.out / chosen[path])
+    _write_table(args, found)
+    return failed
+
+
+def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:
+    """The files of one photo."""
+    if args.format == "pts":
+        from brule.detector.text import pts_text
+
+        files.write_text(place.with_name(f"{place.name}.pts"), pts_text(answer))
+    if args.overlay:
+        from brule.data.photos import picture
+        from brule.figures import grids
+
+        read = picture(path, str(path), None, grids.LONGEST)
+        points = (answer.points + 0.5) / read.factor - 0.5
+        grids.photo(read.image, points, place.with_name(f"{place.name}.png"), scheme)
+
+
+def _write_table(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:
+    """The one table, to --out or to stdout."""
+    from brule.detector.text import csv_text, json_text
+
+    if args.format == "pts":
+        return
+    text = csv_text(found) if args.format == "csv" else json_text(found)
+    if args.out:
+        files.write_text(args.out / f"landmarks.{args.format}", text)
+    else:
+        sys.stdout.write(text)
+
+
+# Videos.
+
+
+def _film(args: argparse.Namespace, detector: Detector, path: Path, place: Path) -> None:
+    """Answer one video frame by frame: in a table, and drawn if that was asked for.
+
+    `place`: where its files go, without a suffix, if --out was given. Raises BruleError if the video cannot be
+    answered, and then writes none of its files.
     """
+    from brule.detector import video
+
     if args.format == "pts":
         raise BruleError(f"{path}: a .pts has no room for the frames of a video; give --format csv or json")
     count = video.length(path)
     with _table(args, place.with_name(f"{path.name}.{args.format}")) as write, _drawn(args, detector, place) as draw:
-        seen = follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)
-        for frame, found in track(_named(path, seen), path.name, count):
+        answers = video.follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)
+        for frame, found in track(_named(path, answers), path.name, count):
             write(frame, found)
             draw(frame, found)
 
 
-def _named(path: Path, seen: Iterator[tuple[Frame, Prediction]]) -> Iterator[tuple[Frame, Prediction]]:
-    """The frames; what is wrong with one of them names the video."""
+def _named(path: Path, answers: Iterator[tuple[Frame, Prediction]]) -> Iterator[tuple[Frame, Prediction]]:
+    """The frames. An error about one of them names the video."""
     try:
-        yield from seen
+        yield from answers
     except BruleError as error:
         raise error if str(path) in str(error) else BruleError(f"{path}, {error}") from None
 
 
 @contextmanager
 def _table(args: argparse.Namespace, path: Path) -> Iterator[Take]:
-    """Lines as soon as there are any: a long video's would fill the memory."""
+    """Write each line at once: those of a long video would fill the memory."""
     if args.out is None:
         with _lines(args.format, sys.stdout.write) as take:
             yield take
@@ -305,6 +282,8 @@ def _table(args: argparse.Namespace, path: Path) -> Iterator[Take]:
 
 @contextmanager
 def _lines(form: str, write: Callable[[str], object]) -> Iterator[Take]:
+    from brule.detector.text import FRAMES, frame_csv, frame_json
+
     before = "[\n" if form == "json" else FRAMES
 
     def take(frame: Frame, found: Prediction) -> None:
@@ -322,5 +301,8 @@ def _drawn(args: argparse.Namespace, detector: Detector, place: Path) -> Iterato
     if not args.overlay:
         yield lambda frame, found: None
         return
+    from brule.detector import video
+    from brule.figures.grids import marked
+
     with video.written(place.with_name(f"{place.name}.mp4")) as add:
         yield lambda frame, found: add(marked(frame.pixels, found.points, detector.scheme), frame.time)

@@ -1,48 +1,101 @@
-"""`brule serve`: a trained detector that other programs ask over HTTP."""
+"""`brule serve`, also called `brule demo`: a detector on this computer, as a page and as an API."""
+
+from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from brule import cli as options
+from brule import cli
+from brule.errors import BruleError
 
-TITLE = "Answer other programs over HTTP, on this machine alone."
+if TYPE_CHECKING:
+    from brule.detector.gan import Gan
+    from brule.detector.model import Detector
+
+TITLE = "Serve the detector on this computer: a page for people, an API for programs."
 EPILOG = """\
-POST photos to /invocations as JSON:
+`brule demo` is another name for this command. It listens on 127.0.0.1 only, so no other computer can reach it, and
+web pages of other sites are refused. Nothing is loaded from elsewhere, and no photo is kept. Ctrl-C stops it.
+
+The page: open the address that is printed. Drop a photo on the page, paste one, or start with a sample. It shows the
+landmarks, their names and how clearly each is seen, and saves them as CSV, JSON or .pts. If the object does not fill
+the photo, drag a box around it. With a GAN, the page also draws the same landmarks in other styles.
+
+The samples are photos of your own (--samples); otherwise test photos in data/raw, cut out like the training crops;
+otherwise, for a detector of faces, rendered faces.
+
+The API: POST photos to /invocations as JSON, with Content-Type: application/json.
   {"inputs": [{"image": BASE64, "box": [LEFT, TOP, WIDTH, HEIGHT], "refine": true}, ...]}
-`image` is an image file in base64; `pixels`, rows of [red, green, blue], may stand in its place. `box` and `refine`
-may be left out; they mean what they mean to brule predict. The answer has an entry for each photo, in their order:
+`image` is an image file in base64; you can give `pixels`, rows of [red, green, blue], instead. `box` and `refine` are
+optional and mean the same as in brule predict. The answer has one entry for each photo, in the same order:
   {"predictions": [{"names": [...], "points": [[X, Y], ...], "confidence": [...]}, ...]}
-x and y are pixels of the photo as it is displayed, from 0 at the centre of its first one.
+x and y are in pixels of the photo as displayed; 0 is the centre of the first pixel.
 
-A request at fault is answered with status 400 and {"error": SENTENCE}, which names the first photo at fault; a request
-of more than 32 MB with 413. GET /ping says whether the server is up. Ctrl-C ends it.
+A bad request gets status 400 and {"error": SENTENCE}, which names the first photo at fault. A request of more than
+32 MB gets 413, and one that is not JSON gets 415. GET /ping tells you whether the server is up.
 
-The model is a file, or one of MLflow's registry: models:/brule@champion is the best that `evaluate` has registered.
-MLflow's own server speaks the same: mlflow models serve -m models:/brule@champion --env-manager local
+The model is a file or a model in MLflow's registry: models:/brule@champion is the best that `evaluate` has registered.
+MLflow's own server has the same API: mlflow models serve -m models:/brule@champion --env-manager local
 
 examples:
   brule serve
+  brule serve --model start.safetensors --samples holiday/ --port 0
   brule serve --model models:/brule@champion --port 8080"""
 USE = """\
+{address} finds {count} landmarks; Ctrl-C stops it. Open it in a browser, or ask it from a program:
+
 printf '{{"inputs": [{{"image": "%s"}}]}}' "$(base64 < photo.jpg | tr -d '\\n')" |
   curl -s --data-binary @- -H 'Content-Type: application/json' {address}/invocations"""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    options.model(command)
-    options.port(command, default=5001)
+    add = command.add_argument
+    cli.model(command)
+    add("--gan", type=Path, metavar="FILE", help="the GAN; default: gan.safetensors beside the model, if there is one")
+    add("--samples", type=Path, metavar="DIR", help="a folder of photos for the page to offer")
+    add("--port", type=_port, default=5001, metavar="N", help="0 takes any free port; default: %(default)s")
 
 
 def run(args: argparse.Namespace) -> bool:
-    """Answer until it is ended. Whatever fails is raised: never True."""
-    from brule.app import loopback
-    from brule.app.server import application
+    """Answer until Ctrl-C. Any failure raises: the result is never True."""
+    from brule.app import server
+    from brule.app.page import Page
+    from brule.app.samples import offered
     from brule.detector.model import load
 
-    with loopback.bind(args.port) as listening:
+    with server.bind(args.port) as listening:
         detector = load(args.model)
-        address = loopback.address(listening)
-        print(f"{address} finds {len(detector.scheme.names)} landmarks; Ctrl-C ends it. Ask it like this:\n")
-        print(USE.format(address=address), flush=True)
-        loopback.serve(application(detector), listening)
+        page = Page(detector, _gan(args, detector), offered(detector, args.samples))
+        print(USE.format(address=server.address(listening), count=len(detector.scheme.names)), flush=True)
+        server.serve(server.application(page), listening)
     return False
+
+
+def _gan(args: argparse.Namespace, detector: Detector) -> Gan | None:
+    """The GAN that was asked for, or the one beside the model; None if there is none, or if it was never trained.
+
+    One that nobody asked for and that cannot be used costs a line on stderr, not the detector.
+    """
+    from brule.detector.gan import Gan
+
+    path = args.gan or Path(args.model).with_name("gan.safetensors")
+    if args.gan is None and not path.exists():
+        return None
+    try:
+        gan = Gan.load(path, detector.device, (len(detector.scheme.names), detector.image_size))
+    except BruleError as error:
+        if args.gan is not None:
+            raise
+        print(f"{error}; the page does without it", file=sys.stderr)
+        return None
+    return gan if gan.iterations else None
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; give a number from 0 to 65535")
+    return number

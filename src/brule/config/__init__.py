@@ -1,14 +1,18 @@
 """params.yaml → frozen typed sections, checked once at the rim and passed inward as objects."""
 
-from brule.config.reading import Config, Evaluate, Tracking, fingerprint, flatten, parse, read
+from brule.config.reading import fingerprint, flatten, parse, read
 from brule.config.schema import (
+    Augment,
     Barycenter,
+    Config,
     Data,
     Encoder,
+    Evaluate,
     Extra,
-    Family,
     Loss,
+    Machine,
     Model,
+    Optimiser,
     Prepare,
     Pyramid,
     Section,
@@ -16,20 +20,23 @@ from brule.config.schema import (
     Style,
     Synthetic,
     Tolerances,
+    Tracking,
     Train,
     Tuning,
 )
 
 __all__ = [
+    "Augment",
     "Barycenter",
     "Config",
     "Data",
     "Encoder",
     "Evaluate",
     "Extra",
-    "Family",
     "Loss",
+    "Machine",
     "Model",
+    "Optimiser",
     "Prepare",
     "Pyramid",
     "Section",

@@ -1,79 +1,20 @@
 """params.yaml → the whole of the parameters, checked; and what names a run: flat names, the fingerprint."""
 
+import dataclasses
 import difflib
 import hashlib
 import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from brule.config.schema import (
-    Barycenter,
-    Data,
-    Family,
-    Loss,
-    Model,
-    Positive,
-    Prepare,
-    Section,
-    Train,
-    Tuning,
-    WrongError,
-)
+from brule.config.schema import Config, Stage, WrongError
 from brule.errors import BruleError
-
-
-class Evaluate(Section):
-    """What `evaluate` draws."""
-
-    batch_size: Positive = 64
-    overlays: Positive = 8
-
-
-class Tracking(Section):
-    """MLflow."""
-
-    experiment: str = "brule"
-    model: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = "brule"
-    """The registered model whose versions are the detectors that `evaluate` measured. None: none is registered."""
-
-
-class Config(Section):
-    """The whole of params.yaml."""
-
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    data: Data = Data()
-    prepare: Prepare = Prepare()
-    barycenter: Barycenter = Barycenter()
-    model: Model = Model()
-    warp: dict[str, Family]
-    loss: Loss = Loss()
-    train: Train
-    tuning: Tuning = Tuning()
-    evaluate: Evaluate = Evaluate()
-    tracking: Tracking = Tracking()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.prepare.image_size % self.model.map_size or self.model.map_size > self.prepare.image_size:
-            raise ValueError(
-                f"model.map_size {self.model.map_size} must divide prepare.image_size {self.prepare.image_size}"
-            )
-        named = {"train.gan_warp": self.train.gan_warp}
-        named |= {f"train.stages.{name}.warp": stage.warp for name, stage in self.train.stages.items()}
-        named |= {f"train.stages.{name}.view": stage.view for name, stage in self.train.stages.items() if stage.view}
-        for key, family in named.items():
-            if family not in self.warp:
-                raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")
-        if self.tuning.online and self.tuning.stage not in self.train.stages:
-            raise ValueError(
-                f"tuning.stage names {self.tuning.stage!r}, but train.stages has only {', '.join(self.train.stages)}"
-            )
-        return self
+from brule.maths.family import Family
 
 
 def read(path: Path | str) -> Config:
@@ -98,15 +39,18 @@ def parse(raw: object, origin: str = "parameters") -> Config:
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, list(_keys(Config)), n=1, cutoff=0.6)
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = [*_keys(Config), *_named_keys(first["loc"])]
+        close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
         return f"{key} is not a parameter" + (
             f"; did you mean {close[0]}?" if close else "; see params.yaml for those there are"
         )
     if first["type"] == "value_error":
         wrong = first["ctx"]["error"]
+        if first["loc"][:1] == ("warp",):  # a family's own check, which knows the value but not where it stands
+            return f"{key}.{wrong}"
         return f"{key} = {first['input']!r}: {wrong}" if isinstance(wrong, WrongError) else str(wrong)
-    if first["type"] in ("model_type", "dict_type"):
+    if first["type"] in ("model_type", "dict_type", "dataclass_type"):
         return f"{key} = {first['input']!r}: is a group of parameters, not a value; set one of them, as {key}.NAME"
     if first["type"] == "tuple_type":
         return f"{key} = {first['input']!r}: should be a list, as in [36, 45]"
@@ -121,6 +65,13 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:
         yield key
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _keys(field.annotation, f"{key}.")
+
+
+def _named_keys(place: tuple[int | str, ...]) -> Iterable[str]:
+    """The keys of the stage or the family in which an unknown one was met."""
+    fields = {"stages": list(Stage.model_fields), "warp": [field.name for field in dataclasses.fields(Family)]}
+    names = fields.get(str(place[0]), [])
+    return [f"{place[0]}.{place[1]}.{name}" for name in names] if len(place) == 3 else []
 
 
 def flatten(section: BaseModel) -> dict[str, Any]:

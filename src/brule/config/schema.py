@@ -1,21 +1,31 @@
-"""What every group of parameters has in common, and the kinds of numbers there are.
+"""Every parameter of params.yaml: its name, its bounds and what it means.
 
-What the images are and how they deform: `data`, `prepare`, `barycenter`, `warp`, and the networks, `model`.
-
-How the networks learn: `loss` and `train`.
-
-How the coefficients c5–c10 are searched for: `tuning`."""
+params.yaml is the only place of defaults, so every key is required. The exceptions are switches, whose type ends in
+`| None`: what they switch on is off where they are left out. Most are set by a single experiment.
+"""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from brule.maths.family import Family
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class WrongError(ValueError):
@@ -30,7 +40,7 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """`true` is no number, though Python takes it for 1."""
+        """`true` is not a number, though Python takes it for 1."""
         number = cls.model_fields[info.field_name or ""].annotation in (int, float)
         if number and isinstance(value, bool):
             raise WrongError("should be a number")
@@ -40,37 +50,39 @@ class Section(BaseModel):
 class Extra(Section):
     """Further images without landmarks, for training only."""
 
-    source: Literal["300w", "celeba", "folder"] | None = None
+    source: Literal["300w", "celeba", "folder"]
     location: str | None = None
+    """As `data.location`."""
     sha256: str | None = None
-    use: Literal["join", "instead"] = "join"
+    """As `data.sha256`."""
+    use: Literal["join", "instead"]
     """Beside the training images of `data.source`, or instead of them."""
 
 
 class Synthetic(Section):
-    """How many faces the renderer draws, and their side in pixels."""
+    """The renderer: how many faces it draws for each split, and their side in pixels."""
 
-    train: Positive = 3000
-    validation: Positive = 300
-    test: Positive = 500
-    size: Positive = 96
+    train: Positive
+    validation: Positive
+    test: Positive
+    size: Positive
 
 
 class Data(Section):
-    """Where images and landmark shapes come from."""
+    """Where images and landmark shapes come from (stage `download`)."""
 
-    source: Literal["synthetic", "300w", "celeba", "folder"] = "synthetic"
-    location: str | None = None
-    """URL (http, https, file), archive (zip, tar) or folder. `synthetic` needs none."""
+    source: Literal["synthetic", "300w", "celeba", "folder"]
+    location: str | None
+    """URL (http, https, file), archive (zip, tar) or folder. `synthetic` needs none: null."""
     sha256: str | None = None
-    """Expected digest of a downloaded archive; checked where given."""
-    shapes: str | None = None
-    """Unpaired landmark shapes: a .pts folder, a CSV or a JSON. None: the training part's own landmarks, unpaired."""
-    normaliser: tuple[Count, Count] | None = None
-    """The two landmarks whose distance divides the NME. None: the scheme's own (iBUG: outer eye corners 36, 45),
-    and the diagonal of the landmark box where there is no scheme."""
-    extra: Extra = Extra()
-    synthetic: Synthetic = Synthetic()
+    """Expected digest of the archive."""
+    shapes: str | None
+    """Unpaired landmark shapes: a .pts folder, a CSV or a JSON. Null: the training part's own landmarks, unpaired."""
+    normaliser: tuple[Count, Count] | None
+    """The two landmarks whose distance divides the NME. Null: the scheme's own (iBUG: outer eye corners 36, 45), or the
+    diagonal of the landmark box where there is no scheme."""
+    extra: Extra | None = None
+    synthetic: Synthetic
 
     @model_validator(mode="after")
     def _located(self) -> Self:
@@ -79,7 +91,7 @@ class Data(Section):
                 f"data.location is empty but data.source is {self.source!r}; "
                 "set data.location to a folder, an archive or a URL"
             )
-        if self.extra.source and not self.extra.location:
+        if self.extra and not self.extra.location:
             raise ValueError(
                 "data.extra.location is empty but data.extra.source is set; set it to a folder, an archive or a URL"
             )
@@ -87,232 +99,215 @@ class Data(Section):
 
 
 class Prepare(Section):
-    """The crop, and the split."""
+    """The crop, and the split (stage `prepare`)."""
 
-    image_size: Literal[64, 128, 256] = 64
-    crop_fill: Annotated[float, Field(gt=0.1, le=1)] = 0.737
-    """Width of the landmark box over the width of the square crop (DVE's protocol: 52/70.6)."""
-    crop_lift: float = 0.0385
-    """The crop's centre is moved up by this share of the box's width (2/52)."""
-    validation: Fraction = 0.1
+    image_size: Literal[64, 128, 256]
+    """Pixels."""
+    crop_fill: Annotated[float, Field(gt=0.1, le=1)]
+    """Width of the landmark box over the width of the square crop."""
+    crop_lift: float
+    """The crop's centre is moved up by this share of the box's width."""
+    validation: Fraction
     """Share of the training part held out, by photo group, where the source has no split of its own."""
-    test: Fraction = 0.15
+    test: Fraction
     """The same for the test part."""
+    labelled: str | None
+    """A file of image names, one a line: only their landmarks may be seen with their images. Null: all. The unpaired
+    shapes are those of the whole training part either way."""
     limit: Positive | None = None
-    """Keep at most so many images of each split."""
-    labelled: str | None = None
-    """A file of image names, one a line: only their landmarks may be seen with their images. None: all.
-
-    All shapes of the training part are in the unpaired set nonetheless.
-    """
-    halves: bool = False
+    """Keep at most this many images of each split."""
+    halves: bool | None = None
     """Images from one half of the training photos, shapes from the other: no image's own shape is in the prior."""
 
 
 class Barycenter(Section):
-    """X_b: the free-support Wasserstein barycenter of the unpaired shapes."""
+    """X_b: the free-support Wasserstein barycenter of the unpaired shapes (stage `barycenter`)."""
 
-    iterations: Positive = 20
+    iterations: Positive
     shapes: Positive | None = None
-    """Use at most so many shapes."""
-
-
-class Family(Section):
-    """A family of random deformations g. A fresh g is drawn for every image."""
-
-    rotation: Weight = 15.0
-    """Degrees, uniform in ±rotation."""
-    shift: Weight = 0.06
-    """Share of the width, uniform in ±shift."""
-    scale: Weight = 0.10
-    """log-uniform in [1/(1 + scale), 1 + scale]."""
-    elastic: Weight = 0.009
-    """Standard deviation of the elastic displacement, share of the width."""
-    correlation: Rate = 0.04
-    """Its correlation length, share of the width."""
-    amplitude: Weight = 0.0
-    """Thin-plate warp of the landmarks towards an unpaired shape: the deviation is scaled by amplitude·√U. 0: none."""
+    """Use at most this many shapes."""
 
 
 class Encoder(Section):
     """E: stacked hourglass."""
 
-    stacks: Annotated[int, Field(ge=1, le=4)] = 1
-    width: Positive = 48
-    depth: Annotated[int, Field(ge=1, le=6)] = 3
+    stacks: Annotated[int, Field(ge=1, le=4)]
+    width: Positive
+    depth: Annotated[int, Field(ge=1, le=6)]
 
 
 class Pyramid(Section):
     """G and D: channels at the image's own size, doubled at every halving, up to the maximum."""
 
-    width: Positive = 24
-    max_width: Positive = 96
+    width: Positive
+    max_width: Positive
 
 
 class Style(Section):
     """S and S_o."""
 
-    size: Positive = 64
-    width: Positive = 24
-    latent: Positive = 64
-    depth: Positive = 4
-    mixing: Fraction = 0.9
+    size: Positive
+    width: Positive
+    latent: Positive
+    """Length of z."""
+    depth: Positive
+    mixing: Fraction
     """Probability that a fake mixes two styles (StyleGAN2's style mixing)."""
 
 
 class Model(Section):
     """The five networks."""
 
-    map_size: Literal[8, 16, 32, 64, 128, 256] = 32
-    condition: Literal["sparse", "raw"] = "sparse"
-    """What G and D see of L: L_sp rendered with peak 1, or L itself (for the ablation)."""
-    condition_sigma: Rate = 1.5
-    """Width of the rendered condition, in heatmap pixels."""
-    encoder: Encoder = Encoder()
-    generator: Pyramid = Pyramid()
-    discriminator: Pyramid = Pyramid()
-    style: Style = Style()
+    map_size: Literal[8, 16, 32, 64, 128, 256]
+    """D: side of the heatmaps, pixels; divides `prepare.image_size`."""
+    condition_sigma: Rate
+    """Width of the landmarks that G and D see, in heatmap pixels."""
+    raw_condition: bool | None = None
+    """G and D see the encoder's own heatmap L, in place of a map rendered at its landmarks."""
+    encoder: Encoder
+    gan: Pyramid
+    style: Style
 
 
 class Tolerances(Section):
-    """Hinges of R_b's three terms: what a true face needs is not penalised (unit square, squared)."""
+    """Hinges of R_b's three terms: up to this much is not penalised (unit square, squared)."""
 
-    translation: Weight = 3e-3
-    affine: Weight = 6e-4
-    warp: Weight = 2e-3
+    translation: Weight
+    affine: Weight
+    warp: Weight
 
 
 class Loss(Section):
     """The paper's coefficients in the paper's units: cross-entropies are multiplied by c/278528 per nat."""
 
-    c1: Weight = 30.0
-    c2: Weight = 1e4
-    c3: Weight = 30.0
-    lambda_: Annotated[Weight, Field(alias="lambda")] = 80.0
-    mismatch: Weight = 0.0
+    c1: Weight
+    c2: Weight
+    c3: Weight
+    lambda_: Annotated[Weight, Field(alias="lambda")]
+    mismatch: Weight | None = None
     """Matching-aware D: weight of real images with another image's landmarks, counted as fake."""
-    c5: Weight = 20.0
-    c6: Weight = 20.0
-    c6_entropy: Weight = 1e3
-    c6_coordinates: Weight = 0.3
-    warm: Weight = 20.0
-    """Of the warm start, which has the form of R_g with X_b as its target."""
-    c7: Weight = 1e5
-    c8: Weight = 5.0
-    c9: Weight = 10.0
-    c10: Weight = 1.0
-    c10_entropy: Weight = 500.0
-    c11: Weight = 1.0
-    c12: Weight = 1.0
-    c13: Weight = 1.0
-    cycle: Weight = 0.0
-    """As H(L(I_F) ‖ L), on images that G makes of unpaired shapes, in the form of R_g."""
-    decorrelation: Weight = 0.0
-    supervised: Weight = 20.0
-    """Weight of the supervised loss, whose two parts are weighted as those of R_g."""
-    coupling: Literal["index", "ot"] = "index"
-    alignment: Literal["affine", "similarity"] = "affine"
-    ridge: Weight = 1e-3
-    detach_affine: bool = False
-    tolerances: Tolerances = Tolerances()
-    two_sided: bool = True
+    c5: Weight
+    c6: Weight
+    c6_entropy: Weight
+    c6_coordinates: Weight
+    two_sided: bool | None = None
     """Target `self`: the un-warped view learns from the warped one too, each side stopping the other's gradient."""
-    detach_fake: bool = True
-    """Stop the gradient of H(L(I_F) ‖ L) at the fake image."""
+    warm: Weight
+    """Weight of the warm start, which has the form of R_g with X_b as its target."""
+    supervised: Weight
+    """Weight of the supervised loss, whose two parts are weighted as those of R_g."""
+    c7: Weight
+    c8: Weight
+    c9: Weight
+    c10: Weight
+    c10_entropy: Weight
+    fake_gradient: bool | None = None
+    """H(L(I_F) ‖ L): let the gradient through the fake image."""
+    cycle: Weight | None = None
+    """As H(L(I_F) ‖ L), on images that G makes of unpaired shapes, in the form of R_g."""
+    decorrelation: Weight | None = None
+    """Weight of L_decor."""
+    c11: Weight
+    c12: Weight
+    c13: Weight
+    coupling: Literal["index", "ot"]
+    """R_b matches landmark k to landmark k of X_b (a paired mean square), or by optimal transport, the paper's."""
+    alignment: Literal["affine", "similarity"]
+    """The A of R_b: every affine map, or rotations and scales alone."""
+    detach_affine: bool | None = None
+    """Stop the gradient at A."""
+    tolerances: Tolerances
 
 
 class Stage(Section):
     """A stretch of training. Stages run in the order in which they are written."""
 
     iterations: Count
-    encoder_every: Count = 1
-    """Algorithm 2 at every so many iterations; 0: never."""
-    gan_every: Count = 0
-    """Algorithm 1 at every so many iterations; 0: never, and no loss that needs G, D or S."""
-    learning_rate: Rate = 1e-3
+    encoder_every: Count | None = None
+    """Algorithm 2 at every n-th iteration; 0: never. Left out: at every iteration."""
+    gan_every: Count | None = None
+    """Algorithm 1 at every n-th iteration. Left out, or 0: never, and no loss that needs G, D or S."""
+    learning_rate: Rate
     """The encoder's; 100 iterations of warm-up, then a cosine down to a twentieth."""
-    target: Literal["barycenter", "teacher", "self"] = "self"
+    target: Literal["barycenter", "teacher", "self"]
     """What R_g asks of L(gI): g·X_b (warm start), g·(EMA teacher's points), or g·X_L(I), the paper's."""
-    project: bool = False
+    project: bool | None = None
     """Replace the teacher's points by their best similarity of X_b."""
-    modes: Count = 0
+    modes: Count | None = None
     """Leading modes of the shape set inside which the teacher's points are transported onto it (`train.calibrate`)."""
-    keep: Fraction = 1.0
-    """With modes: the share that stays of what lies outside them."""
+    keep: Fraction | None = None
+    """With modes: the share that stays of what lies outside them. Left out: all of it."""
     view: str | None = None
     """The teacher looks at the image through a random g of this family, a key of `warp`, and its points are carried
-    back. None: at the image itself, whose errors it then repeats at every turn."""
-    regularise: bool = True
+    back. Left out: at the image itself, whose errors it then repeats at every turn."""
+    regularise: bool | None = None
     """R_b and H(L ‖ L_sp) of the un-warped image, beside R_g."""
-    warp: str = "paper"
-    """Name of the family of g, a key of `warp`."""
+    warp: str
+    """The family of g, a key of `warp`."""
 
-
-def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
-        raise WrongError("is no device; use auto, cpu or cuda")
-    return name
+    @property
+    def encoder_period(self) -> int:
+        """Iterations from one of Algorithm 2 to the next; 0: there is none."""
+        return 1 if self.encoder_every is None else self.encoder_every
 
 
 class Train(Section):
-    """The optimisation."""
+    """What a training sees, and how often each algorithm does what."""
 
-    mode: Literal["unsupervised", "semi-supervised", "supervised"] = "unsupervised"
-    initial: str | None = None
-    """A detector.safetensors whose weights the encoder starts from. None: random ones."""
-    batch_size: Positive = 16
+    mode: Literal["unsupervised", "semi-supervised", "supervised"]
+    initial: str | None
+    """A detector.safetensors whose weights the encoder starts from. Null: random ones."""
+    batch_size: Positive
     """Of Algorithm 2."""
-    unlabelled: Count = 0
-    """Semi-supervised: so many images without landmarks join a batch of Algorithm 2, for R_g."""
-    gan_batch_size: Positive = 16
+    unlabelled: Count | None = None
+    """Semi-supervised: this many images without landmarks join a batch of Algorithm 2, for R_g."""
+    gan_batch_size: Positive
     """Of Algorithm 1."""
-    stages: dict[str, Stage]
-    gan_warp: str = "paper"
-    """The family of g in Algorithm 1."""
-    adversarial_every: Positive = 1
-    """D plays at every so many iterations of Algorithm 1; at the others G only restores images."""
-    r1_every: Positive = 4
-    """The penalty is added at every so many of D's turns."""
-    restore_every: Positive = 5
-    """Images are restored at every so many iterations of Algorithm 1."""
-    ramp: Count = 300
+    gan_warp: str
+    """The family of g in Algorithm 1, a key of `warp`."""
+    adversarial_every: Positive | None = None
+    """D plays at every n-th iteration of Algorithm 1; at the others G only restores images. Left out: at every one."""
+    r1_every: Positive
+    """The penalty is added at every n-th of D's turns."""
+    restore_every: Positive
+    """Images are restored at every n-th iteration of Algorithm 1."""
+    ramp: Count
     """Iterations over which c8, c9, c10 rise from 0 once the GAN runs."""
-    calibrate: bool = True
+    calibrate: bool
     """Tie the running mean of the teacher's points over the data set to X_b; without it `modes` do nothing."""
-    mirror: bool = False
-    """The teacher answers with the mean over an image and its mirror image, where `flip` is on and has an effect."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    """Decay of E's moving average: the teacher, and the detector that ships."""
-    generator_ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    """Decay of G's."""
-    generator_rate: Rate = 1e-3
-    discriminator_rate: Rate = 1.5e-3
-    style_rate: Rate = 5e-4
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """β₁ of the optimisers of G and S. StyleGAN2 has 0; a run of minutes learns to restore images quicker with 0.5."""
-    weight_decay: Weight = 1e-4
-    clip: Rate = 1.0
-    jitter: Weight = 0.4
-    """Strength of the photometric jitter on the warped view; 0: none."""
-    cutout: Fraction = 0.3
-    """Probability that a rectangle of the warped view is blanked."""
-    flip: bool = True
-    """Mirror images at random where the landmark scheme says which landmarks swap."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the convolutions; auto: measured at the start."""
-    device: Annotated[str, AfterValidator(_device)] = "auto"
-    threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads; 0: measured at the start."""
-    log_every: Positive = 20
-    validate_every: Positive = 200
-    sample_every: Positive = 400
-    save_every: Positive = 100
+    mirror: bool
+    """The teacher answers with the mean over an image and its mirror image, where `augment.flip` is on and applies."""
+    validate_every: Positive
+    """Iterations between two validations; the best of these checkpoints ships."""
 
-    @model_validator(mode="after")
-    def _trains(self) -> Self:
-        if not any(stage.iterations for stage in self.stages.values()):
-            raise ValueError("train.stages has no iterations at all; give at least one stage some")
-        return self
+
+class Optimiser(Section):
+    """Rates, averages and limits of descent."""
+
+    ema: Decay
+    """Decay of E's moving average: the teacher, and the detector that ships."""
+    generator_ema: Decay
+    """Decay of G's."""
+    generator_rate: Rate
+    discriminator_rate: Rate
+    style_rate: Rate
+    momentum: Decay
+    """β₁ of the optimisers of G and S. StyleGAN2 has 0; a run of minutes learns to restore images faster with 0.5."""
+    weight_decay: Weight
+    """Of E."""
+    clip: Rate
+    """Largest norm of E's gradient."""
+
+
+class Augment(Section):
+    """How images are changed before the encoder sees them."""
+
+    jitter: Weight
+    """Strength of the photometric jitter on the warped view; 0: none."""
+    cutout: Fraction
+    """Probability that a rectangle of the warped view is blanked."""
+    flip: bool
+    """Mirror images at random where the landmark scheme says which landmarks swap."""
 
 
 Coefficient = Literal["c5", "c6", "c7", "c8", "c9", "c10"]
@@ -321,23 +316,108 @@ Coefficient = Literal["c5", "c6", "c7", "c8", "c9", "c10"]
 class Tuning(Section):
     """The random-direction golden-section search (section 2), within a run or from a trained one (`make tune`)."""
 
-    online: bool = False
-    """Search in the course of `train`: in its stage `tuning.stage`, so many iterations each are a trial."""
-    stage: str = "joint"
+    online: bool
+    """Search in the course of `train`: in `tuning.stage`, every `tuning.iterations` iterations are a trial."""
+    stage: str
     """The stage whose iterations a trial makes."""
-    coefficients: Annotated[tuple[Coefficient, ...], Field(min_length=1)] = ("c5", "c6", "c7", "c8", "c9", "c10")
-    """Those searched for; one whose value in `loss` is 0 is left out, since it has no logarithm."""
-    iterations: Positive = 60
+    coefficients: Annotated[tuple[Coefficient, ...], Field(min_length=1)]
+    """What is searched for; a coefficient whose value in `loss` is 0 is left out, since it has no logarithm."""
+    iterations: Positive
     """Of training: one trial."""
-    trials: Positive = 40
-    """Of `make tune`; online, as many as fit into the stage."""
-    continues: Annotated[Literal["origin", "latest"], Field(alias="continue")] = "origin"
+    continues: Annotated[Literal["origin", "latest"], Field(alias="continue")]
     """What a trial trains on from: the state at its line's start, or what the trial before it left (the paper's)."""
-    range: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 100.0
+    range: Annotated[float, Field(gt=1, allow_inf_nan=False)]
     """c is searched for in [c / range, c · range], from the c of `loss`."""
-    step: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Length of the longest line, in widths of the range of one coefficient, in logarithms."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """A line ends when its bracket is shorter than this share of it."""
-    directions: Positive = 5
-    """So many are tried before a line goes on along the best of them."""
+    step: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Length of the longest line, in widths of the range of one coefficient. Left out: the sampler's own, ½."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A line ends when its bracket is shorter than this share of it. Left out: the sampler's own, ½."""
+    directions: Positive | None = None
+    """Tried before a line goes on along the best of them. Left out: the sampler's own, 5."""
+
+
+class Evaluate(Section):
+    """What `evaluate` draws."""
+
+    overlays: Positive
+    """Columns of the grids of images."""
+    batch_size: Positive | None = None
+    """Images that are answered together. Left out: 64."""
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise WrongError("is not a device; use auto, cpu or cuda")
+    return name
+
+
+class Machine(Section):
+    """Where and how a run works. No stage depends on it: another value runs nothing again."""
+
+    device: Annotated[str, AfterValidator(_device)]
+    """auto, cpu or cuda."""
+    precision: Literal["float32", "bfloat16", "auto"]
+    """Of the convolutions; auto: measured at the start."""
+    threads: Count
+    """CPU threads; 0: measured at the start."""
+    log_every: Positive
+    """Iterations between two rows of losses."""
+    sample_every: Positive
+    """Iterations between two grids of sample images."""
+    save_every: Positive
+    """Iterations between two checkpoints that a killed run resumes from."""
+
+
+class Tracking(Section):
+    """MLflow. No stage depends on it."""
+
+    experiment: str
+    model: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None
+    """The registered model whose versions are the detectors that `evaluate` measured. Null: none is registered."""
+
+
+def _numbers_alone(family: Any) -> Any:
+    for name, value in family.items() if isinstance(family, dict) else ():
+        if isinstance(value, bool):
+            raise ValueError(f"{name} = {value!r}: should be a number")
+    return family
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    data: Data
+    prepare: Prepare
+    barycenter: Barycenter
+    model: Model
+    warp: dict[str, Annotated[Family, BeforeValidator(_numbers_alone)]]
+    loss: Loss
+    train: Train
+    stages: dict[str, Stage]
+    optimiser: Optimiser
+    augment: Augment
+    tuning: Tuning
+    evaluate: Evaluate
+    machine: Machine
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.prepare.image_size % self.model.map_size or self.model.map_size > self.prepare.image_size:
+            raise ValueError(
+                f"model.map_size {self.model.map_size} must divide prepare.image_size {self.prepare.image_size}"
+            )
+        named = {"train.gan_warp": self.train.gan_warp}
+        named |= {f"stages.{name}.warp": stage.warp for name, stage in self.stages.items()}
+        named |= {f"stages.{name}.view": stage.view for name, stage in self.stages.items() if stage.view}
+        for key, family in named.items():
+            if family not in self.warp:
+                raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")
+        if self.tuning.online and self.tuning.stage not in self.stages:
+            raise ValueError(
+                f"tuning.stage names {self.tuning.stage!r}, but `stages` has only {', '.join(self.stages)}"
+            )
+        if not any(stage.iterations for stage in self.stages.values()):
+            raise ValueError("stages has no iterations at all; give at least one stage some")
+        return self

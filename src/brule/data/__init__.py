@@ -1,1 +1,1 @@
-"""Where faces come from, and the one form in which they reach training."""
+"""Where images and landmarks come from, and the one form in which they reach training."""

@@ -1,4 +1,4 @@
-"""One crop protocol for every source: from a landmark box to a square, from a square to pixels.
+"""One crop protocol for every source: from a landmark box to a square, and from a square to pixels.
 
 Coordinates. A `.pts` counts pixels from 1; we store p, one less, so p = 0 is the CENTRE of the first pixel. A square
 is (centre x, centre y, side) in continuous image coordinates: 0 is the EDGE of the first pixel, p lies at p + ½.
@@ -35,21 +35,21 @@ class Framing(NamedTuple):
     """How landmarks stand in a crop."""
 
     fill: float
-    """Width of the landmark box over that of the square."""
+    """Width of the landmark box over the width of the square."""
     lift: float
     """The square's centre is moved up by this share of the box's width."""
 
 
 DVE = Framing(0.737, 0.0385)
-"""The protocol of DVE, 52/70.6 and 2/52, which `prepare` follows unless it is told otherwise."""
+"""The protocol of DVE, 52/70.6 and 2/52, which `prepare` follows by default."""
 
 
 def around(points: Points, fill: float, lift: float) -> Square:
-    """The protocol's square for landmarks (K, 2): the tight box is `fill` of its side wide, its centre is moved up by
-    `lift` box widths (DVE: 52/70.6 and 2/52).
+    """The protocol's square for landmarks (K, 2): their box takes up `fill` of its width, and its centre lies `lift`
+    box widths above the box's (DVE: 52/70.6 and 2/52).
 
-    A box taller than that side (no face of 300-W has one) widens it to the box's height. Raises BruleError where all
-    landmarks stand above one another.
+    A box taller than that square (no face in 300-W has one) widens it to the box's height. Raises BruleError if all
+    landmarks lie on one vertical line.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     width, height = (high - low).tolist()
@@ -79,7 +79,7 @@ def centred(width: int, height: int) -> Square:
 def cut(image: Image.Image, square: Square, size: int) -> Pixels:
     """Resample a square of an RGB image to (size, size, 3) uint8: antialiased bicubic, borders reflected.
 
-    Raises BruleError where the square reaches further out than one reflection of the image.
+    Raises BruleError if the square reaches further out than one reflection of the image.
     """
     half = square.side / 2
     left, top, right, bottom = square.x - half, square.y - half, square.x + half, square.y + half
@@ -97,16 +97,16 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
 
 
 def cut_picture(picture: Picture, square: Square | None, size: int) -> Pixels:
-    """`cut` from a photo that was read; the square, None for the largest centred one, is in the photo's own pixels."""
+    """`cut` from a photo that was read. The square is in the photo's own pixels; None is the largest centred one."""
     if square is None:
         return cut(picture.image, centred(*picture.image.size), size)
     return cut(picture.image, Square(*(value / picture.factor for value in square)), size)
 
 
 def cut_file(path: Path, square: Square | None, size: int) -> Pixels:
-    """`cut` from an image file, upright as its EXIF orientation says. None: the largest centred square.
+    """`cut` from an image file, turned upright by its EXIF orientation. None is the largest centred square.
 
-    Raises BruleError naming the file where it is missing, is no whole image, or does not hold the square.
+    Raises BruleError naming the file if it is missing, is not a whole image, or does not hold the square.
     """
     picture = photos.read(path, square.side if square else None, size)
     try:

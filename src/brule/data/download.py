@@ -1,6 +1,4 @@
-"""Zip and tar archives, unpacked without ever writing outside their folder.
-
-From a location (URL, archive, folder) to a path on this disk: downloads are resumed and checked."""
+"""From a location to a path on this disk: downloads resume and are checked, archives unpack into their folder only."""
 
 import errno
 import hashlib
@@ -18,31 +16,33 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
-
-import pooch
 
 from brule import files
 from brule.errors import BruleError
 from brule.terminal import transfer
 
 MAX_RATIO = 200
-"""An archive that unpacks to more than so many times its size is taken for a bomb."""
+"""An archive that unpacks to more than this many times its own size counts as a bomb …"""
 HARMLESS = 2**30
-"""… unless that is less than so many bytes."""
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
-# A damaged gzip stream is an OSError without a number; damaged offsets and names are refused by the system.
+"""… unless it unpacks to fewer bytes than this."""
+# ValueError and OverflowError: a name or a date that only a damaged archive holds.
+_BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError,
+    OverflowError,
+)  # fmt: skip
+# A damaged gzip stream is an OSError without a number; the system refuses damaged offsets and names.
 _NONSENSE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 class DamagedError(BruleError):
-    """The archive's bytes are wrong: another download may mend it."""
+    """The archive's bytes are wrong. Another download may help."""
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a zip or a tar (plain, .gz, .bz2, .xz), by its content, or by a name that claims so."""
+    """Whether the file is a zip or a tar (plain, .gz, .bz2, .xz), by its content or by its name."""
     if not path.is_file():
         return False
     named = path.name.lower().endswith((".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".txz"))
@@ -52,9 +52,9 @@ def is_archive(path: Path) -> bool:
 def extract(archive: Path, folder: Path) -> None:
     """Unpack every plain file of the archive below `folder`.
 
-    Raises BruleError naming the archive where it is damaged (`DamagedError`) or encrypted, where a member is absolute,
-    climbs out (`..`), or is a link or a device, and where it would unpack to an absurd size or to more than the disk
-    holds. What was unpacked before that remains: give a folder to throw away.
+    Raises BruleError naming the archive if it is damaged (`DamagedError`) or encrypted, if a member is absolute, climbs
+    out (`..`), or is a link or a device, and if it would unpack to an absurd size or to more than the disk holds. What
+    was unpacked before the error remains, so give a folder that can be thrown away.
     """
     folder.mkdir(parents=True, exist_ok=True)
     budget = _Budget(archive, folder)
@@ -65,15 +65,15 @@ def extract(archive: Path, folder: Path) -> None:
             else:
                 _extract_tar(archive, folder, budget)
     except _BROKEN:
-        raise DamagedError(f"{archive}: the archive is damaged or cut short; download it again") from None
+        raise DamagedError(f"{archive}: the archive is damaged or incomplete; download it again") from None
     except OSError as error:
         if error.errno not in _NONSENSE:
             raise
-        raise DamagedError(f"{archive}: the archive is damaged or cut short; download it again") from None
+        raise DamagedError(f"{archive}: the archive is damaged or incomplete; download it again") from None
 
 
 class _Budget:
-    """Counts the bytes to come, so that a bomb stops before it fills the disk."""
+    """Counts the bytes before they are written, so that a bomb stops before it fills the disk."""
 
     def __init__(self, archive: Path, folder: Path) -> None:
         self.archive, self.total = archive, 0
@@ -83,9 +83,12 @@ class _Budget:
     def spend(self, size: int) -> None:
         self.total += size
         if self.total > self.limit:
-            raise BruleError(f"{self.archive}: unpacks to more than {MAX_RATIO} times its size; this is no data set")
+            raise BruleError(
+                f"{self.archive}: unpacks to more than {MAX_RATIO} times its size, as no data set does; "
+                "do not trust this archive"
+            )
         if self.total > self.free:
-            raise BruleError(f"{self.archive}: unpacks to more than the {self.free / 1e9:.1f} GB free; make room")
+            raise BruleError(f"{self.archive}: unpacks to more than the {self.free / 1e9:.1f} GB free; free some space")
 
 
 def _extract_zip(archive: Path, folder: Path, budget: _Budget) -> None:
@@ -93,44 +96,30 @@ def _extract_zip(archive: Path, folder: Path, budget: _Budget) -> None:
         members = opened.infolist()
         budget.spend(sum(member.file_size for member in members))
         for member in members:
-            mode = member.external_attr >> 16
-            if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise BruleError(f"{archive}: {member.filename!r} is a link or a device; pack plain files")
+            plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
+            _admit(archive, member.filename, plain)
             if member.flag_bits & 1:
                 raise BruleError(f"{archive}: {member.filename!r} is encrypted; unpack it yourself and give the folder")
-            target = _inside(archive, folder, member.filename)
-            if not member.filename.endswith("/"):
-                with opened.open(member) as source:
-                    _copy(source, target)
+            if not member.is_dir():
+                opened.extract(member, folder)
 
 
 def _extract_tar(archive: Path, folder: Path, budget: _Budget) -> None:
     with tarfile.open(archive) as opened:
         for member in opened:
             budget.spend(member.size)
-            target = _inside(archive, folder, member.name)
-            if member.isdir():
-                continue
-            # Second lock on the same door: tarfile's own check, which also resolves what is on the disk already.
-            tarfile.data_filter(member, str(folder))
-            source = opened.extractfile(member) if member.isreg() else None
-            if source is None:
-                raise BruleError(f"{archive}: {member.name!r} is a link or a device; pack plain files")
-            with source:
-                _copy(source, target)
+            _admit(archive, member.name, plain=member.isreg() or member.isdir())
+            if member.isreg():
+                opened.extract(member, folder, filter="data")
 
 
-def _inside(archive: Path, folder: Path, name: str) -> Path:
-    pure = PurePosixPath(name.replace("\\", "/"))
-    if pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts or ("",))[0] or "\0" in name:
+def _admit(archive: Path, name: str, plain: bool) -> None:
+    """The standard library keeps members inside the folder, by renaming some of them: here these are refused."""
+    path = PureWindowsPath(name)  # knows drives and both slashes
+    if path.anchor or ".." in path.parts:
         raise BruleError(f"{archive}: {name!r} points outside the archive's folder; do not trust this archive")
-    return folder.joinpath(*pure.parts)
-
-
-def _copy(source: IO[bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as stream:
-        shutil.copyfileobj(source, stream, 2**20)
+    if not plain:
+        raise BruleError(f"{archive}: {name!r} is a link or a device; pack plain files only")
 
 
 @contextmanager
@@ -151,16 +140,16 @@ def unpacked(path: Path, workspace: Path) -> Iterator[Path]:
 
 ATTEMPTS = 5
 TIMEOUT = 60.0
-"""Seconds without a byte after which a connection counts as broken."""
+"""A connection counts as broken after this many seconds without a byte."""
 
 
 @contextmanager
 def local(location: str, sha256: str | None = None, key: str = "data.location") -> Iterator[Path]:
-    """The file or folder that a location names; a URL (http, https) is downloaded first, and kept only until the end.
+    """The file or folder at a location. A URL (http, https) is downloaded first, and kept only until the end.
 
-    A failure after the download keeps the file for the next run, except where it turned out damaged. Raises BruleError
-    naming the location where it does not exist, cannot be fetched, or has another sha256. `key`: the parameter it is
-    from, for these sentences.
+    After a failure the downloaded file stays for the next run, unless it is damaged. Raises BruleError naming the
+    location if it does not exist, cannot be fetched, or has another sha256. `key` is the parameter that these sentences
+    name.
     """
     scheme = urlsplit(location).scheme.lower()
     if scheme in ("http", "https"):
@@ -174,11 +163,11 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
         return
     path = _path(location, scheme, key)
     if path.is_dir() and sha256 is not None:
-        raise BruleError(f"{location}: is a folder, which has no sha256; remove the digest, or set {key} to an archive")
+        raise BruleError(f"{location}: a folder has no sha256; remove the digest, or set {key} to an archive")
     if sha256 is not None:
         actual = digest(path)
         if actual != _hexadecimal(sha256):
-            raise BruleError(f"{path}: its sha256 is {actual}, not {sha256} as given; correct the file or the digest")
+            raise BruleError(f"{path}: its sha256 is {actual}, not {sha256}; correct the file or the digest")
     yield path
 
 
@@ -200,7 +189,7 @@ def _path(location: str, scheme: str, key: str) -> Path:
     if not path.exists():
         raise BruleError(f"{location}: does not exist; set {key} to a file, a folder, an archive or a URL")
     if not os.access(path, os.R_OK):
-        raise BruleError(f"{location}: no permission to read it; change the permission")
+        raise BruleError(f"{location}: no permission to read it; change its permissions")
     return path
 
 
@@ -209,6 +198,8 @@ def _hexadecimal(sha256: str) -> str:
 
 
 def _download(url: str, sha256: str | None, folder: Path) -> Path:
+    import pooch  # here, since whoever only unpacks or reads needs no downloads
+
     name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
     pooch.get_logger().setLevel("WARNING")
     known = None if sha256 is None else f"sha256:{_hexadecimal(sha256)}"
@@ -217,16 +208,16 @@ def _download(url: str, sha256: str | None, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             return Path(pooch.retrieve(url, known, fname=name, path=folder, downloader=fetcher))
-        except ValueError as error:  # pooch's word for a wrong digest; it has thrown the file away
+        except ValueError as error:  # pooch's error for a wrong digest; it has deleted the file
             found = re.search(r"got ([0-9a-f]{64})", str(error))
-            actual = found.group(1) if found else "another one"
+            actual = found.group(1) if found else "different"
             raise BruleError(
-                f"{url}: the download's sha256 is {actual}, not {sha256} as given; correct the URL or the digest"
+                f"{url}: the download's sha256 is {actual}, not {sha256}; correct the URL or the digest"
             ) from None
 
 
 class _BrokenError(Exception):
-    """The connection ended early: worth another attempt."""
+    """The connection ended early. Another attempt may succeed."""
 
 
 _PASSING = (_BrokenError, http.client.HTTPException, urllib.error.URLError, TimeoutError, ConnectionError)
@@ -235,7 +226,7 @@ _PASSING = (_BrokenError, http.client.HTTPException, urllib.error.URLError, Time
 class Resuming:
     """A pooch downloader that keeps what has arrived in `partial` and asks the server for the rest (HTTP Range).
 
-    It goes on only where the server vouches, by a strong ETag or a date, that the file is still the same (If-Range).
+    It resumes only if the server confirms, by a strong ETag or a date, that the file is still the same (If-Range).
     """
 
     def __init__(self, partial: Path, attempts: int = ATTEMPTS, pause: float = 1.0) -> None:
@@ -250,11 +241,13 @@ class Resuming:
                 break
             except _PASSING as error:
                 if isinstance(error, urllib.error.HTTPError) and error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise BruleError(f"{url}: the server says {error.code} {error.reason}; correct the URL") from None
+                    raise BruleError(
+                        f"{url}: the server answered {error.code} {error.reason}; correct the URL"
+                    ) from None
                 if attempt == self.attempts:
                     reason = getattr(error, "reason", error)
                     raise BruleError(
-                        f"{url}: the download broke off ({reason}); run again to go on from there"
+                        f"{url}: the download was interrupted ({reason}); run again to resume it"
                     ) from None
                 time.sleep(self.pause * attempt)
         os.replace(self.partial, output_file)
@@ -272,13 +265,13 @@ class Resuming:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             self.partial.unlink()
-            raise _BrokenError("the kept part did not fit") from None
+            raise _BrokenError("the part on disk did not fit") from None
         with response:
             resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-            self._note(response)
+            self._keep_voucher(response)
             self._receive(response, have if resumed else 0, url)
 
-    def _note(self, response: http.client.HTTPResponse) -> None:
+    def _keep_voucher(self, response: http.client.HTTPResponse) -> None:
         etag = response.headers.get("ETag", "")
         voucher = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
         if voucher:

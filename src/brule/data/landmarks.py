@@ -1,7 +1,7 @@
 """Landmark files: .pts, CSV and JSON, read into arrays of (x, y), y down.
 
-Images' landmarks are `.pts`: pixels counted from 1 in the file, from 0 (at the centre of the first pixel) in memory.
-Unpaired shapes may have any unit, the same for x and y, because a shape is scaled by its own box before use.
+The landmarks of images are `.pts` files: pixels count from 1 in the file, and from 0 (the centre of the first pixel) in
+memory. Unpaired shapes may have any unit, the same for x and y, because each is scaled by its own box before use.
 """
 
 import codecs
@@ -28,7 +28,7 @@ def read_pts(path: Path | str) -> Points:
     """The landmarks of a `.pts`, (K, 2), in pixels counted from 0.
 
     Takes iBUG's form (`version: 1`, `n_points: K`, braces) and bare lines `x y`. Raises BruleError naming file and line
-    where a line is no two finite numbers, or their count is not the one announced.
+    if a line is not two finite numbers, or if there are more or fewer than announced.
     """
     path = Path(path)
     announced, points = None, []
@@ -39,27 +39,28 @@ def read_pts(path: Path | str) -> Points:
         elif line and line not in "{}" and not line.lower().startswith("version"):
             points.append(_pair(line.split(), f"{path}, line {number}"))
     if not points:
-        raise BruleError(f"{path}: holds no landmarks; write one `x y` a line")
+        raise BruleError(f"{path}: holds no landmarks; write one `x y` per line")
     if announced is not None and announced != str(len(points)):
         raise BruleError(f"{path}: announces n_points: {announced} but holds {len(points)}; correct the file")
     return np.array(points) - 1
 
 
 def format_pts(points: npt.ArrayLike) -> str:
-    """The text of an iBUG `.pts`, which counts from 1, for (K, 2) pixels counted from 0."""
+    """The text of an iBUG `.pts`, which counts from 1, for (K, 2) pixels that count from 0."""
     rows = [f"{x + 1:.3f} {y + 1:.3f}" for x, y in np.asarray(points, dtype=np.float64).tolist()]
     return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}", ""])
 
 
 def read_shapes(path: Path | str) -> Shapes:
-    """Unpaired shapes: their landmarks' names (None where the file has none) and their points (M, K, 2).
+    """Unpaired shapes: the names of their landmarks (None if the file has none) and their points (M, K, 2).
 
     - a folder, zip or tar of `.pts`, or one `.pts`;
     - JSON: {"names": [...], "shapes": [[[x, y], ...], ...]}, names optional;
-    - CSV, long: columns shape, name, x, y, one landmark a row;
-    - CSV, wide: one shape a row, columns x0, y0, x1, y1, … or nose_x, nose_y, …; shape, id, image are passed over.
+    - CSV, long: columns shape, name, x, y, one landmark per row;
+    - CSV, wide: one shape per row, columns x0, y0, x1, y1, … or nose_x, nose_y, …; shape, id and image are ignored.
 
-    Raises BruleError naming file and line where the content is not of that form, not finite, or the shapes differ in K.
+    Raises BruleError naming file and line if the content does not have that form, is not finite, or the shapes differ
+    in K.
     """
     path = Path(path)
     if path.is_dir():
@@ -75,7 +76,9 @@ def read_shapes(path: Path | str) -> Shapes:
             return _read_json(path)
         case ".csv":
             return _read_csv(path)
-    raise BruleError(f"{path}: no landmark shapes; give a folder, zip or tar of .pts, one .pts, a .csv or a .json")
+    raise BruleError(
+        f"{path}: not a file of landmark shapes; give a folder, zip or tar of .pts, one .pts, a .csv or a .json"
+    )
 
 
 def _read_folder(folder: Path, origin: Path) -> Shapes:
@@ -95,19 +98,19 @@ def _read_json(path: Path) -> Shapes:
     except json.JSONDecodeError as error:
         raise BruleError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the file") from None
     except RecursionError:
-        raise BruleError(f"{path}: is nested too deep; write {_READ_AS_JSON}") from None
+        raise BruleError(f"{path}: is nested too deeply; write {_READ_AS_JSON}") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("shapes"), list) or not raw["shapes"]:
         raise BruleError(f"{path}: holds no shapes; write {_READ_AS_JSON}")
     shapes: list[list[list[float]]] = []
     for index, shape in enumerate(raw["shapes"]):
         if not isinstance(shape, list) or not all(isinstance(point, list) for point in shape) or not shape:
-            raise BruleError(f"{path}: shape {index} is no list of [x, y]; write {_READ_AS_JSON}")
+            raise BruleError(f"{path}: shape {index} is not a list of [x, y]; write {_READ_AS_JSON}")
         shapes.append([_pair(point, f"{path}: shape {index}") for point in shape])
         if len(shape) != len(shapes[0]):
             raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
     names = raw.get("names")
     if names is not None and not isinstance(names, list):
-        raise BruleError(f"{path}: names is no list; write {_READ_AS_JSON}")
+        raise BruleError(f"{path}: names is not a list; write {_READ_AS_JSON}")
     return _named(names, np.array(shapes), path)
 
 
@@ -121,11 +124,11 @@ def _read_csv(path: Path) -> Shapes:
         for row in reader:
             rows.append(row)
             whole = reader.line_num
-    except csv.Error:  # a cell as long as no cell is
+    except csv.Error:  # a cell longer than any real one
         raise BruleError(f"{path}, line {whole + 1}: a quotation mark is never closed; remove it") from None
     numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(cell.strip() for cell in row)]
     if len(numbered) < 2:
-        raise BruleError(f"{path}: holds no shapes; write a header and one shape or landmark a line")
+        raise BruleError(f"{path}: holds no shapes; write a header, and one shape or landmark per line")
     columns = [cell.strip() for cell in numbered[0][1]]
     lines = [(f"{path}, line {number}", [cell.strip() for cell in row]) for number, row in numbered[1:]]
     for where, row in lines:
@@ -163,7 +166,9 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
         elif lower.endswith(("_x", "_y")) and len(lower) > 2:
             places.setdefault(column[:-2], {})[lower[-1]] = index
         elif lower not in ("shape", "id", "image", "name"):
-            raise BruleError(f"{path}, line 1: {column!r} is no landmark; name columns x0, y0, … or nose_x, nose_y, …")
+            raise BruleError(
+                f"{path}, line 1: {column!r} is not a landmark; name columns x0, y0, … or nose_x, nose_y, …"
+            )
     for name, pair in places.items():
         if len(pair) != 2:
             raise BruleError(f"{path}, line 1: the landmark {name!r} has only one of x and y; add the other column")
@@ -193,12 +198,12 @@ def _pair(values: Iterable[object], where: str) -> list[float]:
         pair = []
     if len(pair) != 2 or not all(map(math.isfinite, pair)):
         shown = " ".join(map(str, values))[:60]
-        raise BruleError(f"{where}: {shown!r} is no landmark; write two finite numbers, x and y")
+        raise BruleError(f"{where}: {shown!r} is not a landmark; write two finite numbers, x and y")
     return pair
 
 
 def _text(path: Path) -> str:
-    """A text file whatever its bytes: what is no UTF-8, or marked UTF-16, becomes a mark that no number contains."""
+    """A text file, whatever its bytes. What is not UTF-8 (or marked UTF-16) becomes a character that no number has."""
     try:
         data = path.read_bytes()
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

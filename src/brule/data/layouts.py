@@ -1,6 +1,4 @@
-"""What lies where in each kind of data set: a folder → its images, with landmarks, photo group, split and crop.
-
-What the manifest of data/raw says of an image: written by `download`, read by `prepare`."""
+"""The layout of each kind of data set: from a folder to its images, with landmarks, photo group, split and crop."""
 
 import re
 from collections import Counter
@@ -20,16 +18,34 @@ Split = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class Found:
-    """An image of a data set, where it lies now."""
+    """An image of a data set, at its present place."""
 
     image: Path
     name: str
-    """Its place within the source, with forward slashes."""
+    """Its path within the source, with forward slashes."""
     group: str
     """Images of one group show the same photo: no split separates them."""
     points: Path | None = None
     split: Split | None = None
     crop: Square | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """An image in data/raw as the manifest describes it, with paths relative to data/raw.
+
+    `download` writes it, `prepare` reads it.
+    """
+
+    image: str
+    points: str | None
+    group: str
+    split: str | None
+    """train, validation or test. None: `prepare` chooses."""
+    extra: bool
+    """An image for training without landmarks. Its landmarks, if any, frame the crop and are never passed on."""
+    crop: Square | None
+    """The square to cut, if no landmarks frame it."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +65,15 @@ PARTS = (
     Part("lfpw/testset", "test", 224),
     Part("ibug", "test", 135),
 )
-"""The 68-point set of the iBUG facial point annotations page. The paths of two names come first: they say more."""
+"""The 68-point set from iBUG's page of facial point annotations. The more specific paths come first."""
 
 CELEBA_SIZE = (178, 218)
 CELEBA_CROP = Square(88.6, 135.0, 123.2)
-"""The square that frames an aligned CelebA face as the landmark box frames one of 300-W (measured)."""
+"""The square that frames an aligned CelebA face the way 300-W's landmark boxes frame theirs (measured)."""
 
 
 def images(root: Path) -> Iterator[Path]:
-    """Every image file below a folder, in a fixed order; hidden files and macOS's shadows are passed over."""
+    """Every image file below a folder, in a fixed order. Hidden files and macOS's shadow copies are skipped."""
     for path in sorted(root.rglob("*")):
         shadow = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
         if path.suffix.lower() in SUFFIXES and not shadow and path.is_file():
@@ -65,10 +81,10 @@ def images(root: Path) -> Iterator[Path]:
 
 
 def scan_folder(roots: Sequence[Path]) -> list[Found]:
-    """The user's own images; a `.pts` of the same stem beside an image makes it a labelled one.
+    """The user's own images. An image is labelled if a `.pts` of the same name lies beside it.
 
-    Each file is its own photo group (files equal byte for byte are joined later): a user's `face_1` and `face_2` are
-    usually different photos, unlike 300-W's.
+    Each file is its own photo group, and equal files are joined later: a user's `image_1` and `image_2` are usually
+    different photos, unlike 300-W's.
     """
     found = []
     for root in roots:
@@ -81,25 +97,25 @@ def scan_folder(roots: Sequence[Path]) -> list[Found]:
 def scan_300w(roots: Sequence[Path]) -> list[Found]:
     """300-W in its official layout, whole or in part, below any folders. Images without a `.pts` are left out.
 
-    Prints what is there of the official 3148 training and 689 test images.
+    Prints which of the official 3148 training and 689 test images are missing.
     """
     found = []
     for root in roots:
         for image in images(root):
             points, part = _points(image), _part((root.name, *image.relative_to(root).parent.parts))
-            # `_mirror`: the copies that dlib's edition of the set adds to it.
+            # dlib's edition of the set adds mirrored copies, called `_mirror`.
             if points and part and not image.stem.endswith("_mirror"):
                 photo = re.sub(r"_\d{1,2}$", "", image.stem)
                 found.append(Found(image, f"{part.name}/{image.name}", f"{part.name}/{photo}", points, part.split))
     counts = Counter(each.name.rpartition("/")[0] for each in found)
     shown = (f"{part.name} {counts[part.name]} of {part.count}" for part in PARTS if counts[part.name] < part.count)
     if missing := ", ".join(shown):
-        print(f"300-W is not complete here, which is no obstacle: {missing}.")
+        print(f"This copy of 300-W is incomplete, which is fine: {missing}.")
     return found
 
 
 def scan_celeba(roots: Sequence[Path]) -> list[Found]:
-    """CelebA's aligned images (`img_align_celeba`), full size or reduced, each with the crop that fits 300-W's."""
+    """CelebA's aligned images (`img_align_celeba`) at any scale, each with the crop that matches 300-W's."""
     files = [(root, image) for root in roots for image in images(root)]
     found = []
     for root, image in track(files, "Reading sizes", len(files)):
@@ -109,12 +125,12 @@ def scan_celeba(roots: Sequence[Path]) -> list[Found]:
 
 
 def celeba_crop(path: Path) -> Square:
-    """The crop of an aligned image of any scale. Raises BruleError where its sides are not 178 to 218."""
+    """The crop of an aligned image at any scale. Raises BruleError if its sides are not in the ratio 178 to 218."""
     try:
         with Image.open(path) as image:
             width, height = image.size
     except (UnidentifiedImageError, OSError):
-        raise BruleError(f"{path.name}: is no image that can be read; replace or remove the file") from None
+        raise BruleError(f"{path.name}: is not a readable image; replace or remove the file") from None
     scale = width / CELEBA_SIZE[0]
     if abs(height / CELEBA_SIZE[1] / scale - 1) > 0.02:
         raise BruleError(f"{path.name}: is {width}x{height}, not CelebA's aligned 178x218; give img_align_celeba")
@@ -131,18 +147,3 @@ def _points(image: Path) -> Path | None:
 def _part(folders: Sequence[str]) -> Part | None:
     path = "/" + "/".join(folder.lower() for folder in folders) + "/"
     return next((part for part in PARTS if f"/{part.name}/" in path), None)
-
-
-@dataclass(frozen=True)
-class Record:
-    """An image of data/raw, with paths relative to it."""
-
-    image: str
-    points: str | None
-    group: str
-    split: str | None
-    """train, validation, test; None: to be chosen by `prepare`."""
-    extra: bool
-    """Only an image for training: its landmarks frame the crop, and are never passed on."""
-    crop: Square | None
-    """The square to cut where no landmarks frame it."""

@@ -1,4 +1,4 @@
-"""Photos of every kind, from files and from memory, as upright RGB: training images and those to be answered alike."""
+"""Photos of every kind, from files and from memory, as upright RGB: for training and for prediction alike."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from brule.errors import BruleError
 
 Photo = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image
-"""A file; pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16; or an image of PIL, opened or made."""
+"""A file; pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16; or a PIL image."""
 
 _ORIENTATION = 274  # the EXIF tag
 _MEND = "replace or remove the file"
@@ -22,25 +22,25 @@ class Picture(NamedTuple):
     """A photo that was read."""
 
     image: Image.Image
-    """RGB, upright as its EXIF orientation says."""
+    """RGB, turned upright by its EXIF orientation."""
     size: tuple[int, int]
     """Width and height of the photo as it is displayed, in its own pixels."""
     factor: int
-    """One pixel of `image` is so many of the photo."""
+    """How many pixels of the photo, along each side, one pixel of `image` stands for."""
 
 
 def read(path: Path, side: float | None, target: int) -> Picture:
-    """An image file, of an animation the first frame.
+    """An image file. Of an animation, the first frame.
 
-    A JPEG is decoded coarser where the square of `side` pixels that will be cut from it (None: the largest) has four
-    times the `target` size or more. Raises BruleError naming the file where it is missing or no whole image.
+    A JPEG is decoded at a lower resolution if the square of `side` pixels that will be cut from it (None: the largest)
+    has at least four times the `target` size. Raises BruleError naming the file if it is missing or not a whole image.
     """
     try:
         with Image.open(path) as image:
             size, upright = image.size, image.getexif().get(_ORIENTATION, 1) == 1
             side = side or min(size)
             if upright and side >= 4 * target:
-                # JPEG decodes at 1/2, 1/4 or 1/8 for a fraction of the cost; twice the target is kept for the filter.
+                # Decoding at 1/2, 1/4 or 1/8 is much cheaper. Twice the target is kept, for the filter.
                 width, height = (max(1, int(pixels * 2 * target / side)) for pixels in size)
                 image.draft(image.mode, (width, height))
             factor = round(size[0] / image.width)
@@ -49,16 +49,16 @@ def read(path: Path, side: float | None, target: int) -> Picture:
     except FileNotFoundError:
         raise BruleError(f"{path}: the image is missing; run the download stage again") from None
     except UnidentifiedImageError:
-        raise BruleError(f"{path}: is no image that can be read; {_MEND}") from None
-    except Exception as error:  # on a mangled file PIL's many decoders raise whatever they stumble over
+        raise BruleError(f"{path}: is not a readable image; {_MEND}") from None
+    except Exception as error:  # PIL's many decoders raise all kinds of errors on a mangled file
         raise BruleError(f"{path}: cannot be read ({_reason(error)}); {_MEND}") from None
     return Picture(whole, size if upright else whole.size, factor)
 
 
 def picture(photo: Photo, name: str, side: float | None, target: int) -> Picture:
-    """Any photo; `name` is what a sentence calls it, and the rest as `read` has it.
+    """Any photo. Errors call it `name`; the other arguments are those of `read`.
 
-    Of an image of PIL the frame that it stands at. Raises BruleError where the photo is none, or not whole.
+    Of a PIL image, the current frame. Raises BruleError if it is not a photo, or not a whole one.
     """
     with warnings.catch_warnings():  # PIL warns of photos beyond 89 megapixels, and refuses those beyond 179
         warnings.simplefilter("ignore")
@@ -67,12 +67,12 @@ def picture(photo: Photo, name: str, side: float | None, target: int) -> Picture
         if isinstance(photo, Image.Image):
             return _made(_of_pil(photo, name))
         if not isinstance(photo, str | os.PathLike):
-            raise BruleError(f"{name}: {type(photo).__name__} is no photo; give a path, an array or an image of PIL")
+            raise BruleError(f"{name}: {type(photo).__name__} is not a photo; give a path, an array or a PIL image")
         return read(_existing(photo), side, target)
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """Grey and palette expanded, 16 bit reduced to 8, transparency laid on white."""
+    """Grey and palette expanded, 16 bits reduced to 8, transparency laid on white."""
     if image.mode.startswith("I"):  # 16 bit and more: PIL's own conversion clips at 255 instead of scaling
         values = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
@@ -92,15 +92,15 @@ def _existing(photo: str | os.PathLike[str]) -> Path:
         found = path.exists()
     except (OSError, ValueError):  # a name too long for the system, or with a zero byte in it
         found = False
-    raise BruleError(f"{photo}: {'is no file' if found else 'there is no such file'}; give the path of a photo")
+    raise BruleError(f"{photo}: {'is not a file' if found else 'there is no such file'}; give the path of a photo")
 
 
 def _of_array(array: npt.NDArray[Any], name: str) -> Image.Image:
     plain = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not plain or not array.size or array.dtype.kind != "u" or array.dtype.itemsize > 2:
         raise BruleError(
-            f"{name}: an array of shape {array.shape} and type {array.dtype} is no photo; give uint8 or uint16 of "
-            "(height, width), (height, width, 3) or (height, width, 4)"
+            f"{name}: an array of shape {array.shape} and type {array.dtype} is not a photo; give uint8 or uint16 of "
+            "shape (height, width), (height, width, 3) or (height, width, 4)"
         )
     if array.dtype.itemsize == 2:
         array = (array.astype(np.uint32) + 128) // 257
@@ -123,6 +123,6 @@ def _made(image: Image.Image) -> Picture:
 
 
 def _reason(error: Exception) -> str:
-    """PIL's words in one line; those of an error without any are its name."""
+    """PIL's message on one line, or the name of an error without one."""
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(words.split()) or type(error).__name__

@@ -1,8 +1,8 @@
-"""From records to crops: the split, the square and the landmarks in crop units of every image that is used.
+"""data/raw → data/crops: one way to crop every image, one split, and arrays that map straight into memory.
 
-Which crops are kept as images, whose landmarks training may see, and which crops lend their shapes to the prior.
-
-data/raw → data/crops: one crop protocol, one split, arrays that map straight into memory."""
+Three steps: give every image its split and its square, choose which crops train and which only lend their shapes to the
+prior, and cut.
+"""
 
 import csv
 import io
@@ -30,7 +30,7 @@ from brule.terminal import track
 
 @dataclass(frozen=True)
 class Crop:
-    """An image to be cut."""
+    """An image that will be cut."""
 
     record: Record
     group: str
@@ -38,13 +38,13 @@ class Crop:
     square: Square | None
     """None: the largest centred square."""
     landmarks: Points | None
-    """(K, 2) in crop units; None where it is unlabelled, or extra."""
+    """(K, 2) in crop units. None if the image is unlabelled or extra."""
 
 
 def framed(
     raw: Path, records: Sequence[Record], prepare: config.Prepare, seed: int, labelled: Collection[str]
 ) -> list[Crop]:
-    """Split and square of every image that is used. The photos of `labelled` (images' names) stay in training."""
+    """Split and square of every image that is used. Photos whose names are in `labelled` stay in the training part."""
     groups = photo_groups(raw, records)
     kept = {group for record, group in zip(records, groups, strict=True) if record.image in labelled}
     splits = assign(records, groups, {"validation": prepare.validation, "test": prepare.test}, seed, kept)
@@ -62,7 +62,7 @@ def framed(
 
 
 def frame(points: Points, prepare: config.Prepare, origin: object) -> tuple[Square, Points]:
-    """The square around landmarks (K, 2) in pixels, and the landmarks in its units. An error names their `origin`."""
+    """The square around landmarks (K, 2) in pixels, and the landmarks in its units. Errors name the `origin`."""
     try:
         square = around(points, prepare.crop_fill, prepare.crop_lift)
     except BruleError as error:
@@ -76,10 +76,10 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 def choose(
     crops: Sequence[Crop], prepare: config.Prepare, seed: int, instead: bool, labelled: Collection[str]
 ) -> tuple[list[Crop], list[Crop]]:
-    """The images kept, at most `limit` of a split; and as many training images of the source that lend their shapes.
+    """The crops kept as images, and the training crops of the source that lend their shapes; at most `limit` of each.
 
-    `instead`: extra images come in the place of the source's, which then only lend their shapes. `labelled`: names of
-    the images that alone keep their landmarks; () where all may. Raises BruleError naming the key.
+    `instead`: extra images replace the source's training images, which then only lend their shapes. `labelled` names
+    the only images that keep their landmarks; if it is empty, all do. Raises BruleError naming the key.
     """
     lends, shows = _halves(crops, seed, labelled) if prepare.halves else (_always, _always)
     order = np.random.default_rng([seed, 2]).permutation(len(crops)) if prepare.limit else np.arange(len(crops))
@@ -88,26 +88,30 @@ def choose(
         members = [i for i in order if crops[i].split == split]
         if split == "train":
             members = [i for i in members if shows(crops[i]) and (crops[i].record.extra or not instead)]
-            # Where there is a limit the listed images come first: few labels are few already.
+            # The listed images come first, so that a limit does not make few labels fewer.
             members.sort(key=lambda i: crops[i].record.image not in labelled)
         kept += members[: prepare.limit]
     if not any(crops[i].split == "train" for i in kept):
-        raise BruleError("prepare: no training image is left; give more images, or smaller validation and test shares")
+        raise BruleError(
+            "prepare: no training image is left; give more images, or lower prepare.validation and prepare.test"
+        )
     lenders = [crops[i] for i in order if crops[i].split == "train" and crops[i].landmarks is not None]
     lenders = [crop for crop in lenders if lends(crop)][: prepare.limit]
     return [_hidden(crops[i], labelled) for i in sorted(kept)], lenders
 
 
 def check(prepare: config.Prepare, labelled: Collection[str], shapes: bool, instead: bool) -> None:
-    """Raise BruleError where keys contradict each other. `shapes`: they were given, and are not the training part's."""
+    """Raise BruleError if keys contradict each other. `shapes`: whether `data.shapes` was given."""
     if prepare.halves and (shapes or instead):
         key = "data.shapes is given" if shapes else "data.extra.use is instead"
-        raise BruleError(f"prepare.halves: {key}, so no shape is that of a training image anyway; set it to false")
+        raise BruleError(f"prepare.halves: {key}, so no training image lends its shape anyway; remove it")
     if labelled and instead:
-        raise BruleError("prepare.labelled: data.extra.use is instead, so no listed image trains; set it to join")
+        raise BruleError(
+            "prepare.labelled: data.extra.use is instead, so no listed image is used for training; set it to join"
+        )
     if prepare.limit and len(labelled) > prepare.limit:
         raise BruleError(
-            f"prepare.limit: {prepare.limit} is less than the {len(labelled)} images of {prepare.labelled}; raise it"
+            f"prepare.limit: {prepare.limit} is less than the {len(labelled)} images in {prepare.labelled}; raise it"
         )
 
 
@@ -116,7 +120,7 @@ def _always(_: Crop) -> bool:
 
 
 def _hidden(crop: Crop, labelled: Collection[str]) -> Crop:
-    """The crop without landmarks, where it is a training image that the list does not name."""
+    """The crop, without its landmarks if it is a training image that the list does not name."""
     if not labelled or crop.split != "train" or crop.record.image in labelled:
         return crop
     return replace(crop, landmarks=None)
@@ -125,17 +129,17 @@ def _hidden(crop: Crop, labelled: Collection[str]) -> Crop:
 def _halves(
     crops: Sequence[Crop], seed: int, labelled: Collection[str]
 ) -> tuple[Callable[[Crop], bool], Callable[[Crop], bool]]:
-    """Whether a training crop lends its shape, and whether it shows its image: no photo group does both.
+    """Two questions about a training crop: does it lend its shape, and does it show its image? No photo does both.
 
-    Photos without landmarks have no shape to lend, and all show their images. So do extra images, but for those of a
-    photo that lends.
+    Photos without landmarks have no shape to lend, so all of them show their images. Extra images do too, unless their
+    photo lends its shape.
     """
     training = [crop for crop in crops if crop.split == "train" and not crop.record.extra]
     shaped = {crop.group for crop in training if crop.landmarks is not None}
     if len(shaped) < 2:
         raise BruleError(
-            f"prepare.halves: photos of the training part with landmarks: {len(shaped)}, which are no two halves; "
-            "give more photos, or set it to false"
+            f"prepare.halves: needs at least two training photos with landmarks and found {len(shaped)}; "
+            "give more photos, or remove it"
         )
     named = {crop.group for crop in training if crop.record.image in labelled}
     lending = halve(Counter(crop.group for crop in training if crop.group in shaped), named, seed)
@@ -146,17 +150,18 @@ def _halves(
 
 _DOWNLOAD = "run the download stage again"
 BLOCK = 512
-"""Images in flight: bounds the memory whatever the data set's size."""
+"""Images cut at a time. It bounds the memory, whatever the size of the data set."""
 
 
 def prepare(
     raw: Path, destination: Path, prepare: config.Prepare, seed: int, normaliser: tuple[int, int] | None = None
 ) -> dict[str, int]:
-    """Cut every image of `raw` into `destination`: per split images, landmarks and index; the shapes; a manifest.
+    """Cut every image of `raw` into `destination`: images, landmarks and index of each split, shapes, and a manifest.
 
-    The square comes from the landmark box, whoever may see the landmarks; for an unlabelled image from its record's
-    crop, or else it is the largest one in the middle. `prepare.labelled` is counted from the working directory.
-    `normaliser` replaces the scheme's own pair. All or nothing. Returns the counts. Raises BruleError naming the file.
+    The square of a labelled image comes from its landmark box, even if training may not see the landmarks. An
+    unlabelled image has the square of its record, or else the largest one in its middle. `prepare.labelled` is relative
+    to the working directory. `normaliser` replaces the scheme's own pair. All or nothing. Returns the counts. Raises
+    BruleError naming the file.
     """
     manifest = read_manifest(raw / "manifest.json", _DOWNLOAD)
     records = _records(manifest, raw)
@@ -173,9 +178,14 @@ def prepare(
         for split in SPLITS:
             part = [crop for crop in kept if crop.split == split]
             _write(folder / split, raw, part, prepare.image_size, shapes.shape[1])
-        summary = {"scheme": scheme.to_json(), "counts": counts}
-        summary |= prepare.model_dump(include={"image_size", "labelled", "halves"})
-        summary |= {key: manifest[key] for key in ("source", "licence", "extra")}
+        summary = {
+            "scheme": scheme.to_json(),
+            "counts": counts,
+            "image_size": prepare.image_size,
+            "labelled": prepare.labelled,
+            "halves": bool(prepare.halves),
+            **{key: manifest[key] for key in ("source", "licence", "extra")},
+        }
         files.write_json(folder / "manifest.json", summary)
     return counts
 
@@ -193,14 +203,14 @@ def _records(manifest: dict[str, Any], raw: Path) -> list[Record]:
 def _shapes(
     raw: Path, manifest: dict[str, Any], lenders: Sequence[Crop], prepare: config.Prepare
 ) -> tuple[list[str] | None, Points]:
-    """Names and unpaired shapes (M, K, 2) in crop units: those of `data.shapes`, else the training part's own."""
+    """Names and unpaired shapes (M, K, 2) in crop units: those of `data.shapes`, or else the lenders' own."""
     if manifest["shapes"]:
         path = raw / manifest["shapes"]
         names, shapes = read_shapes(path)
         return names, np.stack([frame(shape, prepare, f"{path}: shape {i}")[1] for i, shape in enumerate(shapes)])
     if not lenders:
         raise BruleError(
-            "data.shapes: is empty and no training image has landmarks; give a few shapes (.pts, CSV, JSON)"
+            "data.shapes: is empty, and no training image has landmarks; give a few shapes (.pts, CSV or JSON)"
         )
     own = [crop.landmarks for crop in lenders if crop.landmarks is not None]
     _check_counts(raw, lenders, len(own[0]))
@@ -217,7 +227,7 @@ def _check_counts(raw: Path, crops: Sequence[Crop], landmarks: int) -> None:
 
 
 def _canonical(shapes: Points) -> npt.NDArray[np.float32]:
-    """Sorted lexicographically, so that the order tells of no image which shape was its own."""
+    """Sorted lexicographically, so that the order does not tell which shape belongs to which image."""
     flat = shapes.astype(np.float32).reshape(len(shapes), -1)
     order = np.lexsort(flat.T[::-1])
     return shapes.astype(np.float32)[order]
@@ -232,7 +242,7 @@ def _scheme(
         return scheme
     if max(normaliser) >= landmarks or normaliser[0] == normaliser[1]:
         raise BruleError(
-            f"data.normaliser: {list(normaliser)} is no pair of the {landmarks} landmarks; name two of them"
+            f"data.normaliser: {list(normaliser)} must be two different landmarks from 0 to {landmarks - 1}; correct it"
         )
     return Scheme(scheme.names, scheme.flip, normaliser, scheme.edges)
 
@@ -240,7 +250,7 @@ def _scheme(
 def _write(folder: Path, raw: Path, crops: Sequence[Crop], size: int, landmarks: int) -> None:
     folder.mkdir()
     with (folder / "images.npy").open("wb") as stream:
-        # Written block by block, not through a memory map: a full disk then is an error, not a crash.
+        # Written block by block, not through a memory map, so that a full disk is an error and not a crash.
         header = {"descr": "|u1", "fortran_order": False, "shape": (len(crops), size, size, 3)}
         np.lib.format.write_array_header_1_0(stream, header)
         for pixels in track(_cut(raw, crops, size), f"Cutting {folder.name}", len(crops)):
@@ -262,7 +272,9 @@ def _write(folder: Path, raw: Path, crops: Sequence[Crop], size: int, landmarks:
 
 
 def _cut(raw: Path, crops: Sequence[Crop], size: int) -> Iterator[Pixels]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # PIL lets go of the interpreter while it decodes and resamples
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool:  # PIL releases the interpreter's lock while it decodes and resamples
         for start in range(0, len(crops), BLOCK):
             yield from pool.map(
                 lambda crop: cut_file(raw / crop.record.image, crop.square, size), crops[start : start + BLOCK]
@@ -270,7 +282,7 @@ def _cut(raw: Path, crops: Sequence[Crop], size: int) -> Iterator[Pixels]:
 
 
 def _counts(crops: Sequence[Crop]) -> dict[str, int]:
-    """`labelled`: the training images whose landmarks training may see."""
+    """Images of each split, training images whose landmarks training may see, and extra images."""
     counts = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
     labelled = sum(crop.landmarks is not None for crop in crops if crop.split == "train")
     return counts | {"labelled": labelled, "extra": sum(crop.record.extra for crop in crops)}

@@ -1,4 +1,4 @@
-"""The prepared crops as training meets them: memory-mapped arrays, whose labels are opened only by who may see them."""
+"""The prepared crops as training meets them: memory-mapped arrays, whose labels are opened only on request."""
 
 import json
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class Crops:
     images: npt.NDArray[np.uint8]
     """(N, S, S, 3), memory-mapped, read-only."""
     landmarks: npt.NDArray[np.float32] | None
-    """(N, K, 2) in crop units, NaN where unlabelled. None: not asked for, and never opened."""
+    """(N, K, 2) in crop units, NaN for an unlabelled image. None: not requested, and never opened."""
     index: pd.DataFrame
-    """A row an image: name, source, group (text), labelled, framed (bool: cut by its landmarks' box)."""
+    """One row per image: name, source, group (text), labelled, framed (bool: cut around its landmark box)."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,7 +51,7 @@ def load_scheme(folder: Path | str) -> Scheme:
 
 
 def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
-    """The unpaired shapes (M, K, 2) in crop units, in an order that says nothing about any image."""
+    """The unpaired shapes (M, K, 2) in crop units. Their order says nothing about any image."""
     return np.array(_array(Path(folder) / "shapes.npy", np.float32, 3))
 
 
@@ -61,12 +61,12 @@ def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
 
 
 def load_manifest(folder: Path | str) -> dict[str, Any]:
-    """What `prepare` noted: scheme, counts, image_size, labelled, halves, source, licence, extra."""
+    """What `prepare` wrote down: scheme, counts, image_size, labelled, halves, source, licence, extra."""
     return read_manifest(Path(folder) / "manifest.json", _AGAIN)
 
 
 def read_manifest(path: Path, mend: str) -> dict[str, Any]:
-    """A manifest of any stage. Raises BruleError naming it, with the mend given, where it is missing or damaged."""
+    """The manifest of any stage. Raises BruleError with the given `mend` if it is missing or damaged."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
@@ -88,7 +88,9 @@ def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "p
     except (ValueError, EOFError):
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions:
-        raise BruleError(f"{path}: is {array.dtype} with {array.ndim} dimensions, as {stage} never writes; {again}")
+        raise BruleError(
+            f"{path}: has type {array.dtype} and {array.ndim} dimensions, which {stage} never writes; {again}"
+        )
     return array
 
 
@@ -98,12 +100,12 @@ _FACTS = ("labelled", "framed")
 def _index(path: Path) -> pd.DataFrame:
     try:
         text = dict.fromkeys(("name", "source", "group"), str)
-        # keep_default_na: an image may well be called NA.
+        # keep_default_na: an image may be called NA.
         frame = pd.read_csv(path, dtype=text | dict.fromkeys(_FACTS, int), keep_default_na=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
     except ValueError:
         raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
     if list(frame.columns) != [*text, *_FACTS]:
-        raise BruleError(f"{path}: has other columns than prepare writes; {_AGAIN}")
+        raise BruleError(f"{path}: does not have the columns that prepare writes; {_AGAIN}")
     return frame.astype(dict.fromkeys(_FACTS, bool))

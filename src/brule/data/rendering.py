@@ -1,4 +1,4 @@
-"""The embedded data set: rendered faces written as image files with `.pts`, by one process per core."""
+"""The built-in data set: rendered faces, written as image files with `.pts` by one process per core."""
 
 import os
 import signal
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 FIRST: dict[Split, int] = {"train": 0, "validation": 10**8, "test": 2 * 10**8}
-"""Each split has its own range of indices: another number of training faces leaves the test faces as they are."""
+"""Each split has its own range of indices, so that the number of training faces does not change the test faces."""
 WORTHWHILE = 32
-"""Faces for which starting a process pays."""
+"""Starting another process pays from this many faces on."""
 REPORTED = 16
-"""Faces that a worker draws before it tells: a message each would cost the cores more than the bar needs."""
+"""Faces that a worker draws before it reports. A message for every face would cost more than the bar is worth."""
 
 Task = tuple[int, int, int, str]
 """seed, index, size in pixels, file without suffix"""
 
 
 def draw(parameters: "Synthetic", seed: int, folder: Path) -> list[Found]:
-    """Render every split into `folder`/split/00000.jpg + .pts; the list of what was drawn."""
+    """Render every split into `folder`/split/00000.jpg and .pts. Returns what was drawn."""
     counts: dict[Split, int] = {
         "train": parameters.train,
         "validation": parameters.validation,
@@ -57,10 +57,11 @@ def draw(parameters: "Synthetic", seed: int, folder: Path) -> list[Found]:
 
 
 def _drawn_by(workers: int, tasks: Sequence[Task]) -> Iterator[None]:
-    """One item for each face drawn by `workers` processes; fewer where one was killed.
+    """One item for each face drawn by `workers` processes, or fewer if one was killed.
 
-    Plain processes, each with its share and a pipe: they end when the parent does, however it ends, since their pipe
-    then breaks (an executor's workers would wait for ever). Spawned: forking beside the bar's thread can deadlock.
+    Plain processes, each with its share of the tasks and a pipe: they end whenever the parent ends, since their pipe
+    then breaks. An executor's workers would wait for ever. They are spawned, because a fork beside the progress bar's
+    thread can deadlock.
     """
     context = get_context("spawn")
     processes: list[SpawnProcess] = []
@@ -91,8 +92,8 @@ def _drawn_by(workers: int, tasks: Sequence[Task]) -> Iterator[None]:
 
 
 def _work(tasks: Sequence[Task], pipe: Connection) -> None:
-    """A worker: through the pipe how many faces it has drawn since it last told, or the error that ended the work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent alone answers it
+    """A worker. It sends how many faces it has drawn since its last report, or the error that stopped it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; only the parent handles it
     try:
         for first in range(0, len(tasks), REPORTED):
             share = tasks[first : first + REPORTED]
@@ -107,7 +108,7 @@ def _work(tasks: Sequence[Task], pipe: Connection) -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Workers inherit an environment in which numpy starts no threads: each core has its worker already."""
+    """Workers inherit an environment in which numpy starts no threads, since each core has a worker already."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     try:

@@ -1,4 +1,4 @@
-"""A landmark scheme: the names of the landmarks, which of them a mirror swaps, which pair measures the face."""
+"""A landmark scheme: the landmarks' names, which of them a mirror swaps, and which pair normalises the error."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,33 +16,35 @@ class Scheme:
 
     names: tuple[str, ...]
     flip: tuple[int, ...] | None = None
-    """Index k of a mirrored face is index flip[k] of the face. None: unknown, so nothing may be mirrored."""
+    """Landmark k of a mirrored object is landmark flip[k] of the object. None: unknown, so nothing may be mirrored."""
     normaliser: tuple[int, int] | None = None
-    """The pair whose distance divides the NME. None: the diagonal of the landmark box."""
+    """The pair whose distance divides the NME. None: the diagonal of the landmark box divides it."""
     edges: tuple[tuple[int, int], ...] = ()
-    """Pairs joined by a line in a picture."""
+    """Pairs that pictures join by a line."""
 
     def __post_init__(self) -> None:
         count = len(self.names)
         if not count or len(set(self.names)) != count:
-            raise BruleError("landmark scheme: names must be given and differ; name every landmark once")
+            raise BruleError("landmark scheme: every landmark needs a name of its own; correct the names")
         if self.flip is not None and (
             sorted(self.flip) != list(range(count)) or any(self.flip[j] != k for k, j in enumerate(self.flip))
         ):
-            raise BruleError("landmark scheme: flip is no exchange of pairs; flip[flip[k]] must be k")
+            raise BruleError("landmark scheme: flip does not swap pairs; flip[flip[k]] must be k")
         for pair in (*self.edges, *([self.normaliser] if self.normaliser else [])):
             if len(pair) != 2 or pair[0] == pair[1] or not all(0 <= index < count for index in pair):
-                raise BruleError(f"landmark scheme: {tuple(pair)} is no pair of landmarks; use two of 0 to {count - 1}")
+                raise BruleError(
+                    f"landmark scheme: {tuple(pair)} is not a pair of landmarks; use two of 0 to {count - 1}"
+                )
 
     @classmethod
     def plain(cls, names: Iterable[str]) -> Self:
-        """A scheme that knows names alone; where they say left and right in pairs, also what a mirror swaps."""
+        """A scheme with names alone, and with what a mirror swaps if the names come in pairs of left and right."""
         names = tuple(names)
         return cls(names, mirrored(names))
 
     @classmethod
     def of(cls, landmarks: int, names: Sequence[str] | None = None) -> Self:
-        """The scheme of K landmarks: iBUG's for 68 without names of their own, else a plain one ("0" … "K-1")."""
+        """The scheme of K landmarks: iBUG's for 68 without other names, or else a plain one, by default "0" … "K-1"."""
         if landmarks == len(IBUG68.names) and (names is None or tuple(names) == IBUG68.names):
             return cls(IBUG68.names, IBUG68.flip, IBUG68.normaliser, IBUG68.edges)
         return cls.plain(names if names is not None else map(str, range(landmarks)))
@@ -68,11 +70,11 @@ class Scheme:
                 edges=tuple((int(a), int(b)) for a, b in raw["edges"]),
             )
         except (KeyError, TypeError, ValueError, IndexError):
-            raise BruleError("landmark scheme: not the mapping that brule writes; run the stage before again") from None
+            raise BruleError("landmark scheme: not a mapping that brule wrote; run the stage before again") from None
 
 
 def mirrored(names: Sequence[str]) -> tuple[int, ...] | None:
-    """The exchange of landmarks that swaps the words left and right in their names; None where there is no such."""
+    """The permutation that swaps the words left and right in the landmarks' names. None if there is none."""
     swapped = ["".join(_SWAP.get(word, word) for word in re.split(r"([^a-z]+)", name.lower())) for name in names]
     lower = [name.lower() for name in names]
     if swapped == lower or sorted(swapped) != sorted(lower):
@@ -81,7 +83,7 @@ def mirrored(names: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def _ibug68() -> Scheme:
-    """The 68 points of the iBUG annotation, in its order. Left and right are the person's own."""
+    """The 68 points of the iBUG annotation, in its order. Left and right are the person's."""
     jaw = [f"jaw_right_{n}" for n in range(1, 9)] + ["chin"] + [f"jaw_left_{n}" for n in range(8, 0, -1)]
     arch = ["outer", "outer_middle", "middle", "inner_middle", "inner"]
     brows = [f"right_brow_{part}" for part in arch] + [f"left_brow_{part}" for part in reversed(arch)]

@@ -1,4 +1,4 @@
-"""Sources by name. Whatever they are, `fetch` leaves one form: images, `.pts` beside the labelled ones, a manifest."""
+"""The data sources by name. `fetch` brings each into one form: images, `.pts` beside the labelled ones, a manifest."""
 
 import hashlib
 import os
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from brule import config, files
-from brule.data import download as fetching
-from brule.data.download import is_archive, unpacked
+from brule.data.download import digest, is_archive, local, unpacked
 from brule.data.landmarks import read_shapes
 from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
 from brule.data.schemes import IBUG68, Scheme
@@ -26,10 +25,10 @@ class Source:
     licence: str
     scan: Callable[[Sequence[Path]], list[Found]]
     expected: str
-    """What its location must hold, for the sentence where nothing was found."""
+    """What its location must hold, for the sentence that says nothing was found."""
     scheme: Scheme | None = None
     nested: bool = False
-    """Whether archives directly inside the location are opened, too."""
+    """Whether archives directly inside the location are opened too."""
 
 
 SOURCES: dict[str, Source] = {
@@ -55,29 +54,29 @@ SYNTHETIC_LICENCE = "MIT (rendered by brule)"
 
 
 def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
-    """Write `destination` (data/raw): images, `.pts`, `manifest.json`, and `shapes.json` where `data.shapes` is set.
+    """Write `destination` (data/raw): images, `.pts`, `manifest.json`, and `shapes.json` if `data.shapes` is set.
 
     All or nothing. Returns the counts. Raises BruleError naming the location, the file or the key.
     """
     with files.folder(destination) as folder:
-        records, digest, licence = _primary(data, seed, folder)
+        records, sha256, licence = _primary(data, seed, folder)
         scheme = IBUG68 if data.source == "synthetic" else SOURCES[data.source].scheme
         manifest: dict[str, Any] = {
             "source": data.source,
             "location": data.location,
             "licence": licence,
-            "sha256": digest,
+            "sha256": sha256,
             "scheme": scheme.to_json() if scheme else None,
             "extra": None,
             "shapes": None,
         }
-        if data.extra.source and data.extra.location:
-            extra, digest = _gather(data.extra.source, data.extra.location, data.extra.sha256, folder, extra=True)
+        if data.extra:
+            extra, sha256 = _gather(data.extra.source, data.extra.location, data.extra.sha256, folder, extra=True)
             licence = SOURCES[data.extra.source].licence
-            manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": digest}
+            manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": sha256}
             records += extra
         if data.shapes:
-            with fetching.local(data.shapes, key="data.shapes") as path:
+            with local(data.shapes, key="data.shapes") as path:
                 names, shapes = read_shapes(path)
             manifest["shapes"] = "shapes.json"
             files.write_json(folder / "shapes.json", {"names": names, "shapes": shapes.tolist()})
@@ -89,56 +88,53 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
 
 def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], str, str]:
     if data.source == "synthetic":
-        # Imported here, so that no other source depends on the renderer.
+        # Imported here, so that no other source needs the renderer.
         from brule.data.rendering import draw
 
         found = draw(data.synthetic, seed, folder / "synthetic")
         return _records(found, "synthetic", extra=False), tree_digest(each.image for each in found), SYNTHETIC_LICENCE
-    if not data.location:
-        raise BruleError(
-            f"data.location: is empty but {data.source} needs one; set it to a folder, an archive or a URL"
-        )
-    records, digest = _gather(data.source, data.location, data.sha256, folder, extra=False)
-    return records, digest, SOURCES[data.source].licence
+    records, sha256 = _gather(data.source, data.location, data.sha256, folder, extra=False)
+    return records, sha256, SOURCES[data.source].licence
 
 
-def _gather(name: str, location: str, sha256: str | None, folder: Path, extra: bool) -> tuple[list[Record], str]:
-    """Bring the images of one source into `folder`; their records and the digest of the archive, or of the files."""
+def _gather(name: str, location: str | None, sha256: str | None, folder: Path, extra: bool) -> tuple[list[Record], str]:
+    """Bring the images of one source into `folder`. Returns their records, and the digest of the archive or files."""
     source, place = SOURCES[name], f"extra/{name}" if extra else name
+    key = "data.extra.location" if extra else "data.location"
+    if not location:
+        raise BruleError(f"{key}: is empty but {name} needs one; set it to a folder, an archive or a URL")
     with ExitStack() as stack:
         workspace = folder / ".unpacked"
         stack.callback(shutil.rmtree, workspace, ignore_errors=True)
-        path = stack.enter_context(
-            fetching.local(location, sha256, "data.extra.location" if extra else "data.location")
-        )
+        path = stack.enter_context(local(location, sha256, key))
         roots = [stack.enter_context(unpacked(path, workspace))]
         if source.nested:
             inner = [each for each in sorted(roots[0].iterdir()) if is_archive(each)]
             roots += [stack.enter_context(unpacked(each, workspace / "inner")) for each in inner]
         found = [each for each in source.scan(roots) if not (extra and each.split == "test")]
         if not found:
-            raise BruleError(f"{location}: holds nothing of {name}; it must hold {source.expected}")
+            raise BruleError(f"{location}: holds no {name} data; it must hold {source.expected}")
         for each in track(found, f"Gathering {name}", len(found)):
             _bring(each, folder / place, workspace)
         here = [folder / place / each.name for each in found]
-        return _records(found, place, extra), fetching.digest(path) if path.is_file() else tree_digest(here)
+        return _records(found, place, extra), digest(path) if path.is_file() else tree_digest(here)
 
 
 def _bring(found: Found, place: Path, workspace: Path) -> None:
-    """Copy the user's files, move unpacked ones."""
+    """Copy the user's files. Move unpacked ones."""
     target = place / found.name
     if target.exists():
-        raise BruleError(f"{found.name}: is there twice; give each image once")
+        raise BruleError(f"{found.name}: appears twice; give each image once")
     target.parent.mkdir(parents=True, exist_ok=True)
     pairs = [(found.image, target)]
-    # Two images may share one .pts: the first has moved it already.
+    # Two images may share one .pts, and the first has then moved it already.
     if found.points and not target.with_suffix(".pts").exists():
         pairs.append((found.points, target.with_suffix(".pts")))
     for source, copy in pairs:
         if source.is_relative_to(workspace):
             os.replace(source, copy)
         elif not os.access(source, os.R_OK):
-            raise BruleError(f"{source}: no permission to read it; change the permission")
+            raise BruleError(f"{source}: no permission to read it; change its permissions")
         else:
             shutil.copyfile(source, copy)
 
@@ -158,12 +154,12 @@ def _records(found: Iterable[Found], place: str, extra: bool) -> list[Record]:
 
 
 def tree_digest(paths: Iterable[Path]) -> str:
-    """sha256 over names and contents of files and of the `.pts` beside them, in the order of their names."""
+    """The sha256 of the names and contents of files, and of the `.pts` beside them, in the order of their names."""
     tree = hashlib.sha256()
     for path in sorted(paths):
         for file in (path, path.with_suffix(".pts")):
             if file.exists():
-                tree.update(file.name.encode() + b"\0" + bytes.fromhex(fetching.digest(file)))
+                tree.update(file.name.encode() + b"\0" + bytes.fromhex(digest(file)))
     return tree.hexdigest()
 
 

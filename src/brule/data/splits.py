@@ -1,6 +1,7 @@
-"""Which image goes to which split: whole photo groups, by a seeded draw, where the source has no split of its own.
+"""Which image goes to which split, by a seeded draw of whole photo groups, and which images a list of labels names.
 
-The few labelled images: a text file with one image name a line."""
+A source's own split is kept. The list is a text file with one image name per line.
+"""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,9 +17,9 @@ HELD_OUT: tuple[Split, ...] = ("test", "validation")
 
 
 def photo_groups(raw: Path, records: Sequence[Record]) -> list[str]:
-    """Each record's photo group: its source's, joined with those of all files that are equal byte for byte.
+    """Each record's photo group. Groups that share a file, byte for byte, are one.
 
-    Raises BruleError naming an image that is missing.
+    Raises BruleError naming a missing image.
     """
     parent: dict[str, str] = {record.group: record.group for record in records}
 
@@ -35,7 +36,7 @@ def photo_groups(raw: Path, records: Sequence[Record]) -> list[str]:
 
 
 def _twins(raw: Path, records: Sequence[Record]) -> Iterable[list[Record]]:
-    """Records whose files are equal. Only files of equal length are read."""
+    """Lists of records with equal files. Only files of equal length are read."""
     by_size: dict[int, list[Record]] = defaultdict(list)
     for record in records:
         try:
@@ -57,10 +58,10 @@ def assign(
     seed: int,
     kept: Collection[str] = (),
 ) -> list[Split | None]:
-    """Each record's split: its source's where it has one; a split that no record names takes its share of the others.
+    """Each record's split: the source's own, and a drawn share of the rest for every split that no record names.
 
-    Labelled and unlabelled photos are drawn apart, so that a few labels reach every split. The groups `kept` stay in
-    the training part; every other group that is held out without them is held out with them. An extra image of a
+    Labelled and unlabelled photos are drawn separately, so that a few labels reach every split. The groups in `kept`
+    stay in the training part, and keeping them moves no other group out of validation or test. An extra image of a
     photo that is in validation or test is left out (None).
     """
     splits: list[Split | None] = [_known(record) for record in records]
@@ -86,13 +87,15 @@ def _known(record: Record) -> Split | None:
     match record.split:
         case "train" | "validation" | "test" | None:
             return record.split
-    raise BruleError(f"{record.image}: its split {record.split!r} is unknown; run the download stage again")
+    raise BruleError(
+        f"{record.image}: its split {record.split!r} is not train, validation or test; run the download stage again"
+    )
 
 
 def _strata(
     records: Sequence[Record], groups: Sequence[str], splits: Sequence[Split | None]
 ) -> tuple[Mapping[str, list[int]], tuple[list[str], list[str]]]:
-    """The records of each group that may be held out; and these groups, with landmarks and without."""
+    """The records of each group that may be held out, and these groups: those with landmarks, and those without."""
     fixed = {group for group, split in zip(groups, splits, strict=True) if split in HELD_OUT}
     members: dict[str, list[int]] = defaultdict(list)
     for index, (record, group) in enumerate(zip(records, groups, strict=True)):
@@ -111,9 +114,9 @@ def _drawn(
     fractions: Mapping[Split, float],
     kept: Collection[str],
 ) -> dict[str, Split]:
-    """Whole groups from the queue's end until each target has its share. One that is `kept` leaves a gap.
+    """Whole groups from the end of the queue until each target has its share. A group in `kept` leaves a gap.
 
-    The gaps are filled last, so that a group's being kept moves no other group from one target to the other.
+    The gaps are filled last, so that keeping a group never moves another group between targets.
     """
     total = sum(len(members[group]) for group in queue)
     drawn: dict[str, Split] = {}
@@ -137,10 +140,10 @@ def _drawn(
 
 
 def halve(sizes: Mapping[str, int], first: Collection[str], seed: int) -> set[str]:
-    """The groups of the second half: a seeded draw of two halves that are nearly equal in the sum of `sizes`.
+    """The groups of the second half, in a seeded draw of two halves with nearly equal sums of `sizes`.
 
-    Large groups are dealt before small ones, each to the half that is smaller so far; those of `first` are in the
-    first half, however many they are; else the halves differ by at most the largest group.
+    Large groups are dealt before small ones, each to the half that is smaller so far. The groups in `first` belong to
+    the first half, however many they are. Apart from them the halves differ by at most the largest group.
     """
     names = sorted(set(sizes) - set(first))
     names = [names[k] for k in np.random.default_rng([seed, 3]).permutation(len(names))]
@@ -154,33 +157,33 @@ def halve(sizes: Mapping[str, int], first: Collection[str], seed: int) -> set[st
 
 
 def read_names(path: Path) -> list[str]:
-    """The names, in the file's order; blank lines and lines that begin with # say nothing.
+    """The names in the file, in order. Blank lines and lines that begin with # are skipped.
 
-    Raises BruleError naming the file, and the line where a name stands a second time.
+    Raises BruleError naming the file, and the line of a repeated name.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
-        raise BruleError(f"{path}: is no text file that can be read; set prepare.labelled to a list of names") from None
+        raise BruleError(f"{path}: is not a readable text file; set prepare.labelled to a list of names") from None
     names: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name = line.strip()
         if not name or name.startswith("#"):
             continue
         if name in names:
-            raise BruleError(f"{path}, line {number}: {name} stands on line {names[name]} already; give it once")
+            raise BruleError(f"{path}, line {number}: {name} is already on line {names[name]}; remove one of them")
         names[name] = number
     if not names:
-        raise BruleError(f"{path}: names no image; give one name a line")
+        raise BruleError(f"{path}: names no image; write one name per line")
     return list(names)
 
 
 def listed(path: Path, records: Sequence[Record]) -> set[str]:
-    """`image` of the records that the file names.
+    """The `image` of every record that the file names.
 
-    A name is a record's `image`, as in the column `name` of index.csv, with its suffix or without: copies of one data
-    set differ in the format of the images. Raises BruleError naming file, name and mend where a name is no image's,
-    or two images', or that of an image whose landmarks training may not see anyhow.
+    A name is a record's `image`, as in the column `name` of index.csv. Its suffix may be left out, since copies of one
+    data set differ in the format of the images. Raises BruleError naming the file and the name if no image or several
+    images have that name, or if training may not see the landmarks of the image anyway.
     """
     by_name: dict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -192,21 +195,23 @@ def listed(path: Path, records: Sequence[Record]) -> set[str]:
             like = f" ({records[0].image} is)" if records else ""
             raise BruleError(
                 f"{path}: {name} is not among the images{like}; write its folder too, complete the data set, or remove "
-                "the name (the list's other names then are another experiment)"
+                "the name (which makes it another experiment)"
             )
         record = _one(path, name, by_name[name])
         if record.image in images:
-            raise BruleError(f"{path}: names {record.image} twice, with its suffix and without; give it once")
+            raise BruleError(f"{path}: names {record.image} twice, with and without its suffix; remove one of them")
         images.add(record.image)
     return images
 
 
 def _one(path: Path, name: str, candidates: Sequence[Record]) -> Record:
     if len(candidates) > 1:
-        raise BruleError(f"{path}: {name} is the name of {len(candidates)} images; give it with its suffix")
+        raise BruleError(f"{path}: {name} is the name of {len(candidates)} images; add the suffix")
     record = candidates[0]
     if record.split in ("validation", "test"):
-        raise BruleError(f"{path}: {name} is an image of the {record.split} part; name training images only")
+        raise BruleError(f"{path}: {name} is a {record.split} image; name training images only")
     if record.extra or not record.points:
-        raise BruleError(f"{path}: {name} has no landmarks for training; name images of data.source with landmarks")
+        raise BruleError(
+            f"{path}: {name} has no landmarks for training; name images from data.source that have landmarks"
+        )
     return record

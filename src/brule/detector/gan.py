@@ -1,4 +1,4 @@
-"""The trained GAN: one safetensors file in, images of given landmarks in random styles out."""
+"""The trained GAN: one safetensors file in, images of given landmarks out, in random styles or in that of a photo."""
 
 from __future__ import annotations
 
@@ -15,38 +15,42 @@ from torch import Tensor, nn
 from brule.detector import weights
 from brule.errors import BruleError
 from brule.maths import heatmaps
-from brule.maths.images import to_uint8
+from brule.maths.images import to_tensor, to_uint8
 from brule.networks.generator import Generator
-from brule.networks.style import NoiseToStyle
+from brule.networks.style import NoiseToStyle, StyleEncoder
 
 KIND = weights.Kind("GAN", "brule-gan", 1, "models/gan.safetensors")
+AT_ONCE = 6
+"""How many styles `Gan.restyled` draws together."""
+_STYLES = 252  # how many it draws before the first ones come round again; a multiple of AT_ONCE
 _LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096}
 _GENERATOR = {"width": 4096, "max_width": 4096}
-_STYLE = {"size": 65_536, "latent": 65_536, "depth": 64}
+_STYLE = {"size": 65_536, "width": 4096, "latent": 65_536, "depth": 64}
 
 
 @dataclass(frozen=True)
 class Gan:
-    """G and S_o, and what they draw."""
+    """G with S_o, which makes styles up, and S, which reads the style of a photo."""
 
     generator: nn.Module
     """G's moving average: (condition, style) → image."""
     noise_to_style: NoiseToStyle
+    style_encoder: StyleEncoder
     landmarks: int
     image_size: int
     map_size: int
     condition_sigma: float
     """Width of the rendered landmarks, in heatmap pixels."""
     iterations: int
-    """Of Algorithm 1 that trained it; 0: it never learned anything."""
+    """How many iterations of Algorithm 1 trained it. At 0 it has learned nothing."""
 
     @classmethod
     def load(
         cls, path: Path | str, device: torch.device | str = "cpu", detector: tuple[int, int] | None = None
     ) -> Self:
-        """Read a GAN. Raises BruleError naming the file where it is missing, foreign, damaged or too new.
+        """Read a GAN. Raises BruleError, naming the file, if it is missing, damaged, too new or not a GAN.
 
-        detector: how many landmarks the detector beside it answers, and at which image size; another GAN is refused.
+        detector: how many landmarks the detector beside it finds, and its image size. A GAN that differs is refused.
         """
         header, tensors = weights.load(path, KIND)
         try:
@@ -59,23 +63,25 @@ class Gan:
             with torch.device("meta"):
                 G = Generator(**size, style_size=style["size"], **width)
                 So = NoiseToStyle(style["latent"], style["size"], style["depth"])
+                S = StyleEncoder(size["image_size"], style["size"], style["width"])
         except (KeyError, TypeError, ValueError):
             raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
         if detector not in (None, (size["landmarks"], size["image_size"])):
             raise BruleError(
-                f"{path}: it draws {size['landmarks']} landmarks at {size['image_size']} px, the detector answers "
-                f"{detector[0]} at {detector[1]} px; take the two that one `dvc repro` has trained"
+                f"{path}: it draws {size['landmarks']} landmarks at {size['image_size']} px, but the detector finds "
+                f"{detector[0]} at {detector[1]} px; use a detector and a GAN from the same `dvc repro`"
             )
         return cls(
             weights.fill(G, tensors, "generator", path, KIND).to(device),
             weights.fill(So, tensors, "noise_to_style", path, KIND).to(device),
+            weights.fill(S, tensors, "style", path, KIND).to(device),
             **size,
             condition_sigma=sigma,
             iterations=iterations,
         )
 
     def styles(self, count: int) -> Tensor:
-        """(count, style_size): truncated styles of fixed noise, those that the sample grids show first."""
+        """(count, style_size): truncated styles of fixed noise, starting with those in the sample grids."""
         return self.noise_to_style.truncated(count)
 
     @torch.inference_mode()
@@ -89,6 +95,21 @@ class Gan:
             drawn.append(to_uint8(self.generator(condition, styles[rows])))
         return np.concatenate(drawn)
 
+    @torch.inference_mode()
+    def restored(self, crop: npt.NDArray[np.uint8], shape: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+        """G(X, S(I)): a crop I (S, S, 3), redrawn from its landmarks X (K, 2), in crop units, and its style alone."""
+        device = next(self.style_encoder.parameters()).device
+        drawn: npt.NDArray[np.uint8] = self.images(shape[None], self.style_encoder(to_tensor(crop[None], device)))[0]
+        return drawn
+
+    def restyled(self, shape: npt.NDArray[np.float64], turn: int) -> npt.NDArray[np.uint8]:
+        """G(X, S_o(z)): landmarks X (K, 2), in crop units, in AT_ONCE styles, (AT_ONCE, S, S, 3).
+
+        Each turn 0, 1, … brings new styles, until turn 42 starts over with those of turn 0.
+        """
+        first = turn % (_STYLES // AT_ONCE) * AT_ONCE
+        return self.images(np.repeat(shape[None], AT_ONCE, 0), self.styles(first + AT_ONCE)[first:])
+
 
 def save(
     path: Path | str,
@@ -101,8 +122,8 @@ def save(
 ) -> None:
     """Write what `Gan.load` reads, atomically.
 
-    networks: by name, of which `generator` and `noise_to_style` are read again; model: the parameters `model` of
-    params.yaml; iterations: how many of Algorithm 1 trained them.
+    networks: by name. `Gan.load` reads `generator`, `noise_to_style` and `style`; `restore` reads any of them.
+    model: the section `model` of params.yaml. iterations: how many iterations of Algorithm 1 trained them.
     """
     tensors = {f"{name}.{key}": value for name, m in networks.items() for key, value in m.state_dict().items()}
     header = {"landmarks": landmarks, "image_size": image_size, "model": dict(model), "iterations": iterations}
@@ -110,12 +131,16 @@ def save(
 
 
 def restore(path: Path | str, networks: Mapping[str, nn.Module]) -> None:
-    """The inverse of `save`: load these networks, under the names they were saved by. Raises BruleError as `Gan.load`
-    does, and where a network is not of the file's sizes."""
+    """The inverse of `save`: load these networks, under the names they were saved by.
+
+    Raises BruleError if the file is missing, damaged, too new or not a GAN, or if a network differs in size.
+    """
     _, tensors = weights.load(path, KIND)
     for name, network in networks.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
             network.load_state_dict(own)
         except RuntimeError:
-            raise BruleError(f"{path}: its {name} is not of the sizes in params.yaml; train with these first") from None
+            raise BruleError(
+                f"{path}: its {name} does not have the sizes given in params.yaml; train a model of these sizes first"
+            ) from None

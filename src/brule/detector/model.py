@@ -1,11 +1,9 @@
-"""The shipped model: one safetensors file in, landmarks of photos or of prepared crops out. No GAN, no tracker.
-
-A detector from where it is kept: a file, or MLflow's registry of models."""
+"""The shipped model: one safetensors file, or one from MLflow's registry, in; landmarks of photos and crops out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,36 +18,42 @@ from brule.data.crop import DVE, Framing
 from brule.data.photos import Photo
 from brule.data.schemes import Scheme
 from brule.detector import prediction, weights
-from brule.detector.prediction import Box, Prediction
+from brule.detector.prediction import Box, Prediction, Sight
 from brule.errors import BruleError
 from brule.maths import heatmaps
 from brule.maths.images import to_tensor
 from brule.networks.hourglass import LandmarkEncoder
 
+REGISTRY = "models:/"
+"""The beginning of every address of a registered model."""
 KIND = weights.Kind("detector", "brule", 1, "models/detector.safetensors")
 _LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096, "stacks": 16, "width": 4096, "depth": 12}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector:
-    """An encoder and what its K channels mean."""
+    """An encoder, and what its K channels mean. `predict` answers photos, `points` prepared crops."""
 
     encoder: nn.Module
     barycenter: npt.NDArray[np.float32]
-    """X_b (K, 2), crop units: the answer of somebody who sees nothing."""
+    """X_b (K, 2) in crop units: the best answer without looking."""
     scheme: Scheme
     image_size: int
     map_size: int
     training: Mapping[str, Any] = field(default_factory=dict)
-    """What the training wrote about itself."""
+    """What training wrote about itself: its mode, its data, its iterations."""
     architecture: Mapping[str, int] = field(default_factory=dict)
-    """The encoder's stacks, width and depth."""
+    """Stacks, width and depth of the encoder."""
     framing: Framing = DVE
-    """How its training crops were cut around landmarks."""
+    """How its training crops were cut around the landmarks."""
+
+    def __repr__(self) -> str:
+        mode = self.training.get("mode", "unknown training")
+        return f"Detector({len(self.scheme.names)} landmarks, {self.image_size} px, maps {self.map_size} px, {mode})"
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
-        """Read a detector. Raises BruleError naming the file where it is missing, foreign, damaged or too new."""
+        """Read a detector. Raises BruleError naming the file if it is missing, foreign, damaged or too new."""
         header, tensors = weights.load(path, KIND)
         scheme, sizes = _header(header, path)
         with torch.device("meta"):
@@ -75,12 +79,12 @@ class Detector:
         return next(self.encoder.parameters()).device
 
     def tensor(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Prepared crops (B, S, S, 3) uint8 → what the encoder sees, (B, 3, S, S) float32 in [-1, 1]."""
+        """Prepared crops (B, S, S, 3) uint8 → the encoder's input, (B, 3, S, S) float32 in [-1, 1]."""
         size = self.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise BruleError(
-                f"images of shape {images.shape} and type {images.dtype}: this detector takes uint8 crops of "
-                f"(N, {size}, {size}, 3); prepare the images at prepare.image_size {size}"
+                f"images of shape {images.shape} and type {images.dtype}: this detector takes uint8 crops of shape "
+                f"(N, {size}, {size}, 3); set prepare.image_size to {size} and prepare the images again"
             )
         return to_tensor(images, self.device)
 
@@ -91,7 +95,7 @@ class Detector:
 
     @torch.inference_mode()
     def points(self, images: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float32]:
-        """Landmarks of prepared crops: (N, S, S, 3) uint8 → (N, K, 2) float32 in crop units, order (x, y)."""
+        """Landmarks of prepared crops: (N, S, S, 3) uint8 → (N, K, 2) float32, (x, y) in crop units."""
         found = [np.empty((0, len(self.scheme.names), 2), np.float32)]
         for start in range(0, len(images), batch_size):
             log_L = self.log_maps(self.tensor(images[start : start + batch_size]))
@@ -121,14 +125,28 @@ class Detector:
     ) -> Prediction | list[Prediction]:
         """Landmarks of photos of any size, in the pixels of each photo as it is displayed (its EXIF turn applied).
 
-        images: a path, an array (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16, an image of PIL, which give one
-        Prediction; or several of these, which give a list. boxes: where the landmarks are, as far as that is known:
-        (x, y, width, height) of their box in the photo's pixels for one image, a list of them (or None) for several.
-        Without a box the largest square in the middle is looked at. refine: look again, up to three times, at the
-        square around the points that were found before, until it is at rest. Raises BruleError naming the image that is
-        none, or the box that is none.
+        images: one photo gives one Prediction, several give a list. A photo is a path, an array (H, W), (H, W, 3) or
+        (H, W, 4) of uint8 or uint16, or a PIL image. boxes: the box around the landmarks, if you know it, as (x, y,
+        width, height) in the photo's pixels; for several photos a list of boxes, or None for unknown ones. Without a
+        box the detector looks at the largest square in the middle. refine: look again, up to three times, at the square
+        around the points just found, until it stops moving. Raises BruleError naming the photo that cannot be read or
+        has no valid box.
         """
-        return prediction.predict(self, images, boxes, refine, batch_size)
+        return prediction.predict(self._sight(), images, boxes, refine, batch_size)
+
+    def predictions(
+        self, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool = False, batch_size: int = 64
+    ) -> Iterator[Prediction | BruleError]:
+        """Like `predict` for any number of photos, one answer at a time. A photo without landmarks gives its error."""
+        return prediction.predictions(self._sight(), images, boxes, refine, batch_size)
+
+    def _sight(self) -> Sight:
+        return Sight(self._look, self.image_size, self.framing, self.scheme.names)
+
+    def _look(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Points (B, K, 2) and confidences (B, K) of one batch of crops (B, S, S, 3)."""
+        L = self.log_maps(self.tensor(crops)).exp()
+        return heatmaps.coordinates(L).cpu().numpy(), prediction.confidence(L).cpu().numpy()
 
 
 def save(
@@ -143,10 +161,10 @@ def save(
     training: Mapping[str, Any] | None = None,
     framing: Framing = DVE,
 ) -> None:
-    """Write what `Detector.load` reads, atomically. The same weights and words give the same bytes.
+    """Write what `Detector.load` reads, atomically. The same arguments give the same bytes.
 
-    encoder: the LandmarkEncoder that ships; barycenter (K, 2) crop units; architecture: its `stacks`, `width` and
-    `depth`; training: anything that JSON holds; framing: how `prepare` cut the crops around landmarks.
+    encoder: the LandmarkEncoder to ship, and architecture its `stacks`, `width` and `depth`; barycenter: (K, 2) in crop
+    units; training: anything that fits into JSON; framing: how `prepare` cut the crops around the landmarks.
     """
     tensors = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     tensors["barycenter"] = torch.tensor(np.asarray(barycenter))
@@ -163,7 +181,7 @@ def save(
 
 
 def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[str, int]]:
-    """Scheme and constructor arguments, each within bounds."""
+    """The scheme, and the arguments of the encoder, each within its bounds."""
     try:
         scheme = Scheme.from_json(header["scheme"])
         sizes = weights.sizes({**header, **header["encoder"]}, _LARGEST)
@@ -175,7 +193,7 @@ def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[s
 
 
 def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
-    """Files from before it was written down follow DVE's."""
+    """The framing in the header. Older files have none, and follow DVE's."""
     try:
         framing = Framing(**{name: float(value) for name, value in header.get("framing", DVE._asdict()).items()})
         if not (0 < framing.fill <= 1 and math.isfinite(framing.lift)):
@@ -185,15 +203,11 @@ def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
     return framing
 
 
-REGISTRY = "models:/"
-"""How the addresses of registered models begin."""
-
-
 def load(source: Path | str, device: str = "cpu") -> Detector:
-    """The detector in a file that training wrote, or the registered `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+    """The detector in a file that training wrote, or a registered one: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
-    Raises BruleError naming the source where it is none. Of a registered model the weights alone are fetched and none
-    of its code is run; MLflow is imported for these only.
+    Raises BruleError naming the source if it holds no detector. Only the weights of a registered model are fetched, and
+    none of its code runs. MLflow is imported for these models only.
     """
     if not str(source).startswith(REGISTRY):
         return Detector.load(source, device)

@@ -1,4 +1,4 @@
-"""A trained detector as one ONNX file, which runs where neither torch nor brule is."""
+"""A trained detector as one ONNX file, which runs without torch and without brule."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from brule import files
-from brule.detector import prediction
 from brule.detector.model import Detector
+from brule.detector.prediction import confidence
 from brule.errors import BruleError
 from brule.maths import heatmaps
 
@@ -28,27 +28,27 @@ if TYPE_CHECKING:
 
 
 TOLERANCE = 0.05
-"""Pixels of the crop by which a file may differ from torch; an exact one stays a thousand times below."""
+"""Pixels of the crop by which a file may differ from torch. A correct one differs by a thousandth of this."""
 INSTALL = "pip install -e '.[onnx]' -c constraints.txt"
 ABOUT = """\
 A detector of {landmarks} landmarks, trained by brule. images: square RGB crops, bytes, (N, {size}, {size}, 3). \
 points: (N, {landmarks}, 2), x and y of each landmark in crop units, from 0 at the left and upper edge of the crop to \
 1 at the right and lower one, in the order of `names`. confidence: (N, {landmarks}), from 0 to 1, how sharply each is \
-seen; no probability that it is right. The metadata are JSON. framing: the landmarks' box is `fill` of the crop's \
-side wide, and the crop's centre lies `lift` box widths above the box's. barycenter: the mean shape, in crop units. \
-flip: the landmark that each becomes in a mirror. normaliser: the pair whose distance errors are divided by. edges: \
-the pairs to be joined by lines."""
-"""The file's doc string."""
+seen, which is not the probability that it is right. The metadata are JSON. framing: the width of the landmarks' box \
+is `fill` of the crop's side, and the crop's centre lies `lift` box widths above the box's. barycenter: the mean \
+shape, in crop units. flip: the landmark that each becomes in a mirror. normaliser: the pair whose distance divides \
+errors. edges: the pairs that are joined by lines in pictures."""
+"""The doc string of the file."""
 
 
 def to_onnx(detector: Detector, path: Path | str) -> float:
-    """Write the detector to `path` as ONNX, atomically, and return how far it is from torch, in pixels of the crop.
+    """Write the detector to `path` as ONNX, atomically. Returns how far it is from torch, in pixels of the crop.
 
     Everything is inside the graph: `images` uint8 (N, S, S, 3) for any N ≥ 1 → `points` float32 (N, K, 2) in crop units
-    and `confidence` float32 (N, K), as `prediction.confidence` defines it. What the numbers mean stands in the file's
-    doc string and metadata. The difference is the largest distance of a point from torch's, over a few images. Raises
-    BruleError where the libraries of the extra `onnx` are missing, where the difference is above TOLERANCE, or where
-    `path` cannot be written.
+    and `confidence` float32 (N, K), as `prediction.confidence` defines it. The file's doc string and metadata say what
+    the numbers mean. The difference is the largest distance of a point from torch's, over a few images. Raises
+    BruleError if the libraries of the extra `onnx` are missing, if the difference is above TOLERANCE, or if `path`
+    cannot be written.
     """
     _needed()
     detector = replace(detector, encoder=copy.deepcopy(detector.encoder).cpu().eval())
@@ -56,17 +56,17 @@ def to_onnx(detector: Detector, path: Path | str) -> float:
     _describe(model, detector)
     data = model.SerializeToString(deterministic=True)
     difference = _difference(data, detector)
-    if not difference <= TOLERANCE:  # NaN is none either
+    if not difference <= TOLERANCE:  # NaN fails too
         raise BruleError(
-            f"{path}: not written, for ONNX Runtime's points differ from torch's by {difference:.2g} px of the crop; "
-            f"take the versions that go together, {INSTALL}"
+            f"{path}: not written, since ONNX Runtime's points differ from torch's by {difference:.2g} px of the crop; "
+            f"install the versions that were tested together: {INSTALL}"
         )
     files.write_bytes(path, data)
     return difference
 
 
 class _Graph(nn.Module):
-    """From bytes to landmarks: what `maths.pixels.to_tensor`, the encoder and `prediction` do one after the other."""
+    """From bytes to landmarks: what `images.to_tensor`, the encoder, `heatmaps` and `confidence` do in turn."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class _Graph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         batch = images.permute(0, 3, 1, 2).float() / 127.5 - 1
         L = heatmaps.log_probabilities(self.encoder(batch)[-1]).exp()
-        return heatmaps.coordinates(L), prediction.confidence(L)
+        return heatmaps.coordinates(L), confidence(L)
 
 
 def _needed() -> None:
@@ -84,11 +84,13 @@ def _needed() -> None:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise BruleError(f"{error.name} is missing, which ONNX needs; {INSTALL}") from None
+        raise BruleError(f"the library {error.name} is missing, which ONNX needs; run {INSTALL}") from None
 
 
 def _model(detector: Detector) -> onnx.ModelProto:
-    images = np.zeros((2, detector.image_size, detector.image_size, 3), np.uint8)  # of one, N would be taken for fixed
+    images = np.zeros(
+        (2, detector.image_size, detector.image_size, 3), np.uint8
+    )  # with one image, the exporter would take N for fixed
     with _quiet():
         program = torch.onnx.export(
             _Graph(detector.encoder),
@@ -98,11 +100,11 @@ def _model(detector: Detector) -> onnx.ModelProto:
             dynamic_shapes={"images": {0: torch.export.Dim("N")}},
             verbose=False,
         )
-    assert program is not None  # only the exporter before this one returns nothing
+    assert program is not None  # only the old exporter returns nothing
     model: onnx.ModelProto = program.model_proto
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")  # the exporter's stack traces, with the paths of this machine
+        part.ClearField("metadata_props")  # the exporter's stack traces, with paths of the user's disk
     return model
 
 
@@ -121,7 +123,7 @@ def _describe(model: onnx.ModelProto, detector: Detector) -> None:
 
 
 def _difference(data: bytes, detector: Detector) -> float:
-    """The largest distance between ONNX Runtime's points and torch's, pixels of the crop."""
+    """The largest distance between ONNX Runtime's points and torch's, in pixels of the crop."""
     import onnxruntime
 
     session, images = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]), _images(detector)
@@ -130,7 +132,7 @@ def _difference(data: bytes, detector: Detector) -> float:
 
 
 def _images(detector: Detector) -> npt.NDArray[np.uint8]:
-    """From noise to four blocks of colour: (5, S, S, 3), so another N than the graph was traced with."""
+    """From noise to four blocks of colour, (5, S, S, 3). The graph was traced with another N."""
     size, random = detector.image_size, np.random.default_rng(0)
     images = np.empty((5, size, size, 3), np.uint8)
     for image, cells in zip(images, (size, size // 2, 8, 4, 2), strict=True):
@@ -141,7 +143,7 @@ def _images(detector: Detector) -> npt.NDArray[np.uint8]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter speaks of what it does without, of its own deprecations, and of packages that nothing here needs."""
+    """Silence the exporter, which reports its own deprecations and packages that nothing here needs."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,13 +1,14 @@
-"""From photos of any kind and size to landmarks in their own pixels: which square is cut, and the way back."""
+"""From photos of any kind and size to landmarks in their own pixels: which squares are looked at, and the way back.
 
-from __future__ import annotations
+This module knows no detector: it asks a `Sight` for the landmarks of crops.
+"""
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,10 @@ from brule.data import photos
 from brule.data.crop import Framing, Pixels, Points, Square, around, centred, cut_picture, to_pixels
 from brule.data.photos import Photo
 from brule.errors import BruleError
-from brule.maths import heatmaps
-
-if TYPE_CHECKING:
-    from brule.detector.model import Detector
-
 
 Box = Sequence[float] | npt.NDArray[Any]
-"""The landmarks' box in a photo: its left and upper edge, its width and height, in the photo's pixels."""
+"""The box around the landmarks of a photo, in its pixels: left and upper edge, width and height."""
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +30,25 @@ class Prediction:
     """The landmarks of one photo."""
 
     points: Points
-    """(K, 2), (x, y) in pixels of the photo as it is displayed, its EXIF orientation applied: 0 is the centre of the
-    first pixel. To draw in continuous coordinates, whose 0 is that pixel's edge, add ½."""
-    confidence: npt.NDArray[np.float32]
+    """(K, 2), (x, y) in pixels of the photo as it is displayed (its EXIF orientation applied), 0 at the centre of the
+    first pixel. To draw in continuous coordinates, where 0 is the edge of that pixel, add ½."""
+    confidence: Floats
     """(K,) in [0, 1], see `confidence`."""
     names: tuple[str, ...]
-    """(K) the landmarks' names."""
+    """(K) the names of the landmarks."""
+
+
+class Sight(NamedTuple):
+    """How the landmarks of crops are found, and which crops are wanted."""
+
+    look: Callable[[Pixels], tuple[Floats, Floats]]
+    """Crops (B, S, S, 3) → points (B, K, 2) in crop units, and confidences (B, K)."""
+    size: int
+    """S, the side of a crop in pixels."""
+    framing: Framing
+    """How much larger than the landmarks' box a crop is."""
+    names: tuple[str, ...]
+    """(K) the names of the landmarks."""
 
 
 class _Crop(NamedTuple):
@@ -47,7 +57,7 @@ class _Crop(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """A photo, its name in sentences, and the box that the caller knows."""
+    """A photo, what errors call it, and the box that the caller knows."""
 
     photo: Photo
     name: str
@@ -56,22 +66,22 @@ class _Asked(NamedTuple):
 
 class _Found(NamedTuple):
     points: Points
-    confidence: npt.NDArray[np.float32]
+    confidence: Floats
     square: Square
 
 
 _LOOKS = 3
-"""So often a photo is looked at again, unless its square has come to rest before."""
+"""A photo is looked at again at most this many times."""
 _AT_REST = 0.02
-"""A square that moves and grows by less, in its own sides, is the same square."""
+"""Two squares count as the same if they differ by less than this share of their side."""
 
 
 def confidence(L: Tensor) -> Tensor:
     """c = min(1, 1/σ), where σ² = ½ E_L‖p − X_L‖² and p runs over the pixels of a map.
 
-    L: (B, K, D, D) of mass 1 per channel → (B, K) in [0, 1]. σ is the width of the heatmap about its mean X_L, in
-    heatmap pixels: that of the Gaussian L_sp which training asks for gives 1, a map twice as wide ½, an even one
-    √(12/(D² − 1)). It says how sharply the landmark is seen; it is no probability that it is right.
+    L: (B, K, D, D) of mass 1 per channel → (B, K) in [0, 1]. σ is the width of the heatmap around its mean X_L, in
+    heatmap pixels. The Gaussian L_sp that training aims for has c = 1, a map twice as wide ½, and a uniform one
+    √(12/(D² − 1)). The confidence says how sharply a landmark is seen, not how likely it is to be right.
     """
     pixels = torch.arange(L.shape[-1], device=L.device, dtype=L.dtype)
     axes = torch.stack((L.sum(-2), L.sum(-1)))  # (2, B, K, D), along x and along y
@@ -81,13 +91,13 @@ def confidence(L: Tensor) -> Tensor:
 
 
 def predict(
-    detector: Detector,
+    sight: Sight,
     images: Photo | Iterable[Photo],
     boxes: Box | Iterable[Box | None] | None,
     refine: bool,
     batch_size: int,
 ) -> Prediction | list[Prediction]:
-    """`Detector.predict`: one photo or several; the first that cannot be answered raises its BruleError."""
+    """The landmarks of one photo, or a list for several. Raises the BruleError of the first photo that has none."""
     one = isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable)
     one |= isinstance(images, np.ndarray) and images.ndim != 4
     every: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
@@ -95,7 +105,7 @@ def predict(
     if len(known) != len(every):
         raise BruleError(f"boxes: {len(known)} for {len(every)} images; give each image its box, or None")
     found = []
-    for answer in predictions(detector, every, known, refine, batch_size):
+    for answer in predictions(sight, every, known, refine, batch_size):
         if isinstance(answer, BruleError):
             raise answer
         found.append(answer)
@@ -103,43 +113,44 @@ def predict(
 
 
 def predictions(
-    detector: Detector, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool, batch_size: int
+    sight: Sight, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool, batch_size: int
 ) -> Iterator[Prediction | BruleError]:
-    """For each photo in turn its landmarks, or the sentence that says why it has none; `batch_size` in memory at once.
+    """The landmarks of each photo in turn, or the error that says why it has none.
 
-    The square that is cut is framed as the training crops were: around the box where one is given, else the largest in
-    the middle of the photo. `refine`: again and again, at the square around the points of the look before, until that
-    square is at rest; where it cannot be cut, for it has no width or lies too far outside, the answer stands.
+    At most `batch_size` photos are in memory at once. The first square is framed like the training crops: around the
+    box if there is one, or else it is the largest one in the middle of the photo. `refine`: look again at the square
+    around the points just found, until it stops moving. If that square cannot be cut, because it has no width or lies
+    too far outside, the last answer stands.
     """
     asked = (_Asked(photo, _name(photo, i), box) for i, (photo, box) in enumerate(zip(images, boxes, strict=False)))
     while batch := list(islice(asked, batch_size)):
-        found = _found(detector, [_first(detector, each) for each in batch])
+        found = _found(sight, [_first(sight, each) for each in batch])
         for _ in range(_LOOKS if refine else 0):
-            found = _found(detector, [_closer(detector, *pair) for pair in zip(batch, found, strict=True)])
+            found = _found(sight, [_closer(sight, *pair) for pair in zip(batch, found, strict=True)])
         for answer in found:
             if isinstance(answer, BruleError):
                 yield answer
             else:
-                yield Prediction(answer.points, answer.confidence, detector.scheme.names)
+                yield Prediction(answer.points, answer.confidence, sight.names)
 
 
-def _first(detector: Detector, asked: _Asked) -> _Crop | BruleError:
+def _first(sight: Sight, asked: _Asked) -> _Crop | BruleError:
     try:
-        square = None if asked.box is None else _boxed(asked.box, detector.framing, asked.name)
-        return _crop(asked, square, detector.image_size)
+        square = None if asked.box is None else _boxed(asked.box, sight.framing, asked.name)
+        return _crop(asked, square, sight.size)
     except BruleError as error:
         return error
 
 
-def _closer(detector: Detector, asked: _Asked, found: _Found | BruleError) -> _Crop | _Found | BruleError:
-    """The crop around what was found; where that is at rest, or no crop can be cut, what was found."""
+def _closer(sight: Sight, asked: _Asked, found: _Found | BruleError) -> _Crop | _Found | BruleError:
+    """The crop around what was found. If its square no longer moves or cannot be cut, what was found."""
     if isinstance(found, BruleError):
         return found
     try:
-        square = around(found.points, *detector.framing)
+        square = around(found.points, *sight.framing)
         if np.abs(np.subtract(square, found.square)).max() < _AT_REST * square.side:
             return found
-        return _crop(asked, square, detector.image_size)
+        return _crop(asked, square, sight.size)
     except BruleError:
         return found
 
@@ -161,22 +172,23 @@ def _boxed(box: Box, framing: Framing, name: str) -> Square:
         x = y = width = height = math.nan
     corners = np.array([[x, y], [x + width, y + height]])
     if not np.isfinite(corners).all() or not width > 0 or not height >= 0:
-        raise BruleError(f"{name}: the box {box} is none; give x, y, width and height in pixels, the width above 0")
+        raise BruleError(
+            f"{name}: the box {box} is not a valid box; give x, y, width and height in pixels, with a width above 0"
+        )
     return around(corners, *framing)
 
 
-def _found(detector: Detector, crops: Sequence[_Crop | _Found | BruleError]) -> list[_Found | BruleError]:
-    """The answers for the crops; what is none stays in its place."""
+def _found(sight: Sight, crops: Sequence[_Crop | _Found | BruleError]) -> list[_Found | BruleError]:
+    """The crops replaced by what is found on them. Everything else stays in its place."""
     whole = [crop for crop in crops if isinstance(crop, _Crop)]
-    answers = iter(_located(detector, whole) if whole else ())
+    answers = iter(_located(sight, whole) if whole else ())
     return [next(answers) if isinstance(crop, _Crop) else crop for crop in crops]
 
 
-def _located(detector: Detector, crops: Sequence[_Crop]) -> Iterator[_Found]:
-    L = detector.log_maps(detector.tensor(np.stack([crop.pixels for crop in crops]))).exp()
-    units = heatmaps.coordinates(L).cpu().numpy().astype(np.float64)
-    for crop, points, sure in zip(crops, units, confidence(L).cpu().numpy(), strict=True):
-        yield _Found(to_pixels(points, crop.square), sure, crop.square)
+def _located(sight: Sight, crops: Sequence[_Crop]) -> Iterator[_Found]:
+    units, sure = sight.look(np.stack([crop.pixels for crop in crops]))
+    for crop, points, confidences in zip(crops, units.astype(np.float64), sure, strict=True):
+        yield _Found(to_pixels(points, crop.square), confidences, crop.square)
 
 
 def _name(photo: Photo, index: int) -> str:

@@ -1,7 +1,7 @@
-"""The detector as a model of MLflow, from code: `tracking.registry` registers this file, MLflow's servers run it.
+"""The detector as an MLflow model from code: `tracking.registry` registers this file, and MLflow's servers run it.
 
-The copy that MLflow keeps stands alone beside the package's code of that day and the detector's weights. It is run,
-never imported: its last line hands the model to MLflow.
+MLflow keeps a copy of it, next to the package's code as it was then and the detector's weights. The copy is run, never
+imported: its last line hands the model to MLflow.
 """
 
 from mlflow.exceptions import MlflowException
@@ -15,14 +15,14 @@ from brule.errors import BruleError
 
 
 class Landmarks(PythonModel):
-    """Photos in, named points out; the type hints of `predict` are the signature, which MLflow holds requests to."""
+    """Photos in, named points out. MLflow takes the signature from the type hints of `predict`, and enforces it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights, once."""
         self.detector = Detector.load(context.artifacts["detector"])
 
-    def predict(self, model_input: list[Question]) -> list[Answer]:  # type: ignore[override]  # as MLflow asks for it
-        """The landmarks of each photo. Raises Refusal naming the first that cannot be answered."""
+    def predict(self, model_input: list[Question]) -> list[Answer]:  # type: ignore[override]  # MLflow wants this signature
+        """The landmarks of each photo. Raises Refusal, naming the first photo that it cannot answer."""
         try:
             return answer(self.detector, model_input)
         except BruleError as error:
@@ -30,9 +30,9 @@ class Landmarks(PythonModel):
 
 
 class Refusal(MlflowException):
-    """A request at fault: status 400 and one sentence, which stays as it is.
+    """A bad request: status 400 and one sentence, which stays as it is.
 
-    MLflow's server would put the whole request before it: megabytes of base64.
+    MLflow's server would otherwise put the whole request in front of it: megabytes of base64.
     """
 
     def __init__(self, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Landmarks that were found, as text: CSV and JSON for all photos or a video's frames, an iBUG `.pts` for one photo."""
+"""Predictions as text: CSV and JSON for photos and for the frames of a video, and an iBUG `.pts` for one photo."""
 
 import csv
 import io
@@ -13,13 +13,12 @@ from brule.detector.prediction import Prediction
 Answers = Mapping[Path, Prediction]
 """Photo → its landmarks, in the order of the photos."""
 
-
 FRAMES = "frame,time,name,x,y,confidence\n"
-"""The head of a video's CSV."""
+"""The header of a video's CSV."""
 
 
 def csv_text(answers: Answers) -> str:
-    """A line a landmark: image, name, x, y in the photo's pixels (from 0, the centre of the first), confidence."""
+    """One line per landmark: image, name, x and y in the photo's pixels (0: the centre of the first), confidence."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["image", "name", "x", "y", "confidence"])
@@ -29,30 +28,30 @@ def csv_text(answers: Answers) -> str:
 
 
 def json_text(answers: Answers) -> str:
-    """The same, a line a photo: [{"image": …, "landmarks": [{"name": …, "x": …, "y": …, "confidence": …}, …]}, …]."""
+    """The same, a line per photo: [{"image": …, "landmarks": [{"name": …, "x": …, "y": …, "confidence": …}, …]}, …]."""
     lines = [_json({"image": shown(path), "landmarks": _records(answer)}) for path, answer in answers.items()]
     return "[\n" + ",\n".join(lines) + "\n]\n"
 
 
 def frame_csv(number: int, time: float, answer: Prediction) -> str:
-    """The lines of one frame, below FRAMES: its number from 0, its time in seconds, and as `csv_text` has it."""
+    """The lines of one frame, below FRAMES: its number from 0, its time in seconds, and the columns of `csv_text`."""
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerows([number, round(time, 4), *row] for row in _rows(answer))
     return stream.getvalue()
 
 
 def frame_json(number: int, time: float, answer: Prediction) -> str:
-    """One frame, an element of a list: {"frame": …, "time": …, "landmarks": […]}, and as `json_text` has it."""
+    """One frame as an element of a list: {"frame": …, "time": …, "landmarks": […]}, with `json_text`'s landmarks."""
     return _json({"frame": number, "time": round(time, 4), "landmarks": _records(answer)})
 
 
 def pts_text(answer: Prediction) -> str:
-    """One photo's, in pixels counted from 1 as the format has it; without names and confidence."""
+    """The landmarks of one photo, without names and confidence, in pixels that count from 1 as the format demands."""
     return format_pts(answer.points)
 
 
 def shown(path: Path) -> str:
-    """A path as text that every encoding takes: bytes that are no UTF-8 become marks."""
+    """A path as text in any encoding. Bytes that are not UTF-8 become replacement characters."""
     return os.fsencode(path).decode(errors="replace")
 
 

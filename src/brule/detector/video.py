@@ -1,13 +1,14 @@
-"""Video files, a frame at a time: read upright and as RGB, written as H.264. The one door to PyAV.
+"""Videos: their frames read and written (the only module that uses PyAV), and landmarks followed from frame to frame.
 
-Landmarks of a video made calm: the one-euro filter of Casiez, Roussel and Vogel (CHI 2012).
-
-Landmarks through the frames of a video: where to look in the next one, and how the answers are made calm."""
+The points are made calm by the one-euro filter of Casiez, Roussel and Vogel (CHI 2012).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from brule.data.crop import Pixels, Points
+from brule.detector.model import Detector
+from brule.detector.prediction import Box, Prediction
 from brule.errors import BruleError
 from brule.files import atomic
 
@@ -23,19 +27,11 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-
-from brule.detector.model import Detector
-from brule.detector.prediction import Box, Prediction
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
 INSTALL = "pip install -e '.[video]' -c constraints.txt"
-_TICKS = 90_000  # a second, of the times in a written file
-_CRF = {"crf": "18"}  # of x264: hardly to be told from the original
-
-Pixels = npt.NDArray[np.uint8]
+_TICKS = 90_000  # per second, in the times of a written file
+_CRF = {"crf": "18"}  # for x264: almost indistinguishable from the original
 
 
 class Frame(NamedTuple):
@@ -46,21 +42,21 @@ class Frame(NamedTuple):
     time: float
     """Seconds since the first."""
     pixels: Pixels
-    """(H, W, 3), RGB, upright as the file says."""
+    """(H, W, 3), RGB, turned upright as the file says."""
 
 
 def length(path: Path) -> int:
-    """How many frames a video says it has, roughly; 0 where it does not say. Raises BruleError as `frames` does."""
+    """Roughly how many frames a video has; 0 if it does not say. Raises BruleError like `frames`."""
     with _opened(path) as container:
         stream = container.streams.video[0]
         return stream.frames or round(float((container.duration or 0) * (stream.average_rate or 0)) / 1e6)
 
 
 def frames(path: Path) -> Iterator[Frame]:
-    """The frames of a video, one in memory at once.
+    """The frames of a video, one in memory at a time.
 
-    Raises BruleError naming the file: PyAV is missing, there is no such file, it is no video, or is torn, which shows
-    at the frame where it is.
+    Raises BruleError naming the file if PyAV is missing, if the file is missing or not a video, or, at the frame where
+    this shows, if it is damaged.
     """
     with _opened(path) as container:
         yield from _decoded(container.decode(container.streams.video[0]), container.streams.video[0], path)
@@ -72,14 +68,14 @@ def _opened(path: Path) -> Iterator[InputContainer]:
     if not path.is_file():
         raise BruleError(f"{path}: there is no such file; give the path of a video")
     try:
-        # Only this file: a playlist in the guise of a video may name others, and other computers.
+        # Only this file: a playlist disguised as a video may name other files and other computers.
         with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
             if not container.streams.video:
                 raise BruleError(f"{path}: has no pictures in it; give a video")
             yield container
     except av.FFmpegError as error:
         reason = " ".join(str(error.strerror or error).lower().split())
-        raise BruleError(f"{path}: is no whole video ({reason}); give another one, or convert it anew") from None
+        raise BruleError(f"{path}: is not a whole video ({reason}); give another one, or convert it again") from None
 
 
 def _decoded(decoded: Iterator[VideoFrame], stream: VideoStream, path: Path) -> Iterator[Frame]:
@@ -89,7 +85,7 @@ def _decoded(decoded: Iterator[VideoFrame], stream: VideoStream, path: Path) -> 
         if not number:
             start, size = time, (frame.width, frame.height)
         pixels = frame.to_ndarray(format="rgb24", width=size[0], height=size[1])
-        # FFmpeg's turn is counterclockwise, as np.rot90's is.
+        # FFmpeg turns counterclockwise, like np.rot90.
         upright = np.rot90(pixels, round(frame.rotation / 90))
         yield Frame(number, time - start, np.ascontiguousarray(upright))
     if number < 0:
@@ -98,9 +94,9 @@ def _decoded(decoded: Iterator[VideoFrame], stream: VideoStream, path: Path) -> 
 
 @contextmanager
 def written(path: Path) -> Iterator[Callable[[Pixels, float], None]]:
-    """Yield what adds a picture (H, W, 3) and its time, in seconds, to the .mp4 at `path`; sound there is none.
+    """Yield a function that adds a picture (H, W, 3) and its time, in seconds, to a silent .mp4 at `path`.
 
-    Atomic. H.264 wants even sides: an odd picture loses its last row or column.
+    Atomic. H.264 wants even sides, so an odd picture loses its last row or column.
     """
     av = _av(path)
     stream: VideoStream | None = None
@@ -127,11 +123,8 @@ def _av(path: Path) -> ModuleType:
     try:
         import av
     except ImportError:
-        raise BruleError(f"{path}: for videos the library PyAV is needed; {INSTALL}") from None
+        raise BruleError(f"{path}: videos need the library PyAV; run {INSTALL}") from None
     return av
-
-
-Points = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -139,24 +132,25 @@ class OneEuro:
     """x̂ᵢ = α xᵢ + (1 − α) x̂ᵢ₋₁, a low-pass filter whose cutoff f rises with the speed: calm at rest, prompt in motion.
 
     α(f) = 1 / (1 + 1 / (2π f Δt)), f = f_min + β |v̂| / w, where v̂ is a landmark's velocity, itself filtered with the
-    cutoff f_v, and w the width of all landmarks, so that a photo's resolution changes nothing. Of noise at rest
-    α / (2 − α) of the variance stays, α = α(f_min), if β = 0; somewhat more otherwise, since β takes noise for motion.
-    At a steady s widths a second a landmark trails by s / (2π (f_min + β s)) widths, less than 1 / (2π β) at any speed.
+    cutoff f_v, and w the width of all landmarks, so that the resolution makes no difference. At rest and with β = 0 the
+    filter leaves α / (2 − α) of the variance of noise, α = α(f_min), and somewhat more with β > 0, which mistakes noise
+    for motion. At a steady s widths per second a landmark trails by s / (2π (f_min + β s)) widths, which is less than
+    1 / (2π β) at any speed.
     """
 
     f_min: float = 1.0
-    """Hz: the lower, the calmer at rest."""
+    """Hz. The lower, the calmer at rest."""
     beta: float = 30.0
-    """Hz for each width a second: the higher, the less it trails."""
+    """Hz per width and second. The higher, the less the points trail."""
     f_v: float = 3.0
-    """Hz: the lower, the calmer at rest, and the later it notices motion."""
+    """Hz. The lower, the calmer at rest, and the later motion is noticed."""
     _raw: Points | None = field(default=None, init=False)
     _last: Points | float = field(default=0.0, init=False)
     _velocity: Points | float = field(default=0.0, init=False)
     _time: float = field(default=0.0, init=False)
 
     def __call__(self, points: Points, time: float) -> Points:
-        """x̂ for points (K, 2), pixels, at a time in seconds. The first ones, and those at no later time, stay."""
+        """x̂ for points (K, 2) in pixels at a time in seconds. The first points, and points at no later time, stay."""
         step, width = time - self._time, float(np.ptp(points[:, 0]))
         if self._raw is None or not step > 0 or not width > 0:
             self._raw, self._last, self._velocity, self._time = points, points, 0.0, time
@@ -175,7 +169,7 @@ def _alpha(cutoff: npt.NDArray[np.float64] | float, step: float) -> npt.NDArray[
 
 
 _APART = 0.25
-"""Mean distance of two answers, in widths of the landmarks, beyond which they cannot mean the same object."""
+"""Two answers further apart than this, on average and in widths of the landmarks, show different objects."""
 
 
 def follow(
@@ -183,16 +177,16 @@ def follow(
 ) -> Iterator[tuple[Frame, Prediction]]:
     """Each frame with its landmarks.
 
-    Without `refine` every frame is looked at by itself, in its middle or at the box. With it, around the points of the
-    frame before, which is nearer to the crops of training, and anew, as `Detector.predict` does with `refine`: where
-    the two cannot mean the same object, one of them has lost it, and the surer holds. `smooth`: by the one-euro filter,
-    which begins anew where the points jump.
+    Without `refine` the detector looks at every frame by itself, in the middle or at the box. With `refine` it looks
+    twice: around the points of the previous frame, which is closer to the training crops, and afresh, like
+    `Detector.predict` with `refine`. If the two answers show different objects, one of them has lost the object, and
+    the more confident one is kept. `smooth` applies the one-euro filter, which restarts when the points jump.
     """
     calm, before = OneEuro(), None
     for frame in frames:
         try:
             found = detector.predict(frame.pixels, box, refine)
-        except BruleError as error:  # which knows no better name
+        except BruleError as error:  # which calls every frame image 0
             raise BruleError(str(error).replace("image 0", f"frame {frame.number}", 1)) from None
         if before is not None:
             found = _agreed(_near(detector, frame, before), found) if refine else found
@@ -202,7 +196,7 @@ def follow(
 
 
 def _near(detector: Detector, frame: Frame, before: Prediction) -> Prediction | None:
-    """What is found around the points of the frame before; None where no square can be cut there."""
+    """The landmarks around the points of the previous frame. None if no square can be cut there."""
     low, size = before.points.min(0), np.ptp(before.points, axis=0)
     try:
         found: Prediction = detector.predict(frame.pixels, [*low, *size])
@@ -212,8 +206,10 @@ def _near(detector: Detector, frame: Frame, before: Prediction) -> Prediction | 
 
 
 def _agreed(near: Prediction | None, anew: Prediction) -> Prediction:
-    """Near, unless they disagree and `anew` is surer. Where they agree sharpness decides nothing: a view from further
-    off is sharper, in pixels of its map, and less exact."""
+    """`near`, unless the two disagree and `anew` is more confident.
+
+    If they agree, confidence decides nothing: a view from further away is sharper in its map, but less exact.
+    """
     if near is None:
         return anew
     lost = _elsewhere(near, anew) and anew.confidence.mean() > near.confidence.mean()

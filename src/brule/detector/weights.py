@@ -1,4 +1,4 @@
-"""Model files: safetensors with a header of JSON, tensors and words, never code. The one door to safetensors."""
+"""Model files: safetensors with a JSON header. Tensors and words, never code. No other module uses safetensors."""
 
 import json
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Kind:
-    """What sort of model a file holds."""
+    """A kind of model file."""
 
     name: str
-    """As sentences call it."""
+    """What errors call it."""
     key: str
-    """Where its header lies in the metadata: a file of another kind has none there."""
+    """The metadata entry with its header. A file of another kind has no such entry."""
     format: int
-    """Of the header; a file of another format is refused."""
+    """The version of its header. Files of another version are refused."""
     place: str
-    """The file that training writes."""
+    """The file to which training writes it."""
 
     @property
     def mend(self) -> str:
@@ -36,9 +36,9 @@ class Kind:
 
 
 def save(path: Path | str, kind: Kind, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Replace `path` by these tensors (any device, any layout; float32 in the file) and the header, which JSON holds.
+    """Replace `path` by these tensors (any device and layout, float32 in the file) and the header, which must fit JSON.
 
-    Atomic; the same numbers and words give the same bytes.
+    Atomic. The same tensors and header give the same bytes.
     """
     plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in tensors.items()}
     words = json.dumps({"format": kind.format, **header}, sort_keys=True)
@@ -46,7 +46,7 @@ def save(path: Path | str, kind: Kind, header: Mapping[str, Any], tensors: Mappi
 
 
 def load(path: Path | str, kind: Kind) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(header, tensors on the CPU). Raises BruleError: no such file, not whole, of another kind or another format."""
+    """The header, and the tensors on the CPU. Raises BruleError if the file is missing, damaged, or of another kind."""
     if not Path(path).is_file():
         raise BruleError(f"{path}: there is no such file; train a model first (`dvc repro`), or {kind.mend}")
     try:
@@ -59,12 +59,14 @@ def load(path: Path | str, kind: Kind) -> tuple[dict[str, Any], dict[str, Tensor
     except (AttributeError, KeyError, ValueError):
         raise BruleError(f"{path}: a safetensors file, but not a brule {kind.name}; {kind.mend}") from None
     if written != kind.format:
-        raise BruleError(f"{path}: its format is {written}, this brule reads {kind.format}; use the brule it came with")
+        raise BruleError(
+            f"{path}: it has format {written}, but this brule reads {kind.format}; use the brule that wrote it"
+        )
     return header, tensors
 
 
 def sizes(facts: Mapping[str, Any], largest: Mapping[str, int]) -> dict[str, int]:
-    """Those of the facts that `largest` names. Raises KeyError, ValueError unless each is an integer in 1 … largest."""
+    """The facts that `largest` names. Raises KeyError or ValueError unless each is an integer from 1 to its largest."""
     found = {name: facts[name] for name in largest}
     if not all(type(value) is int and 0 < value <= largest[name] for name, value in found.items()):
         raise ValueError(f"sizes out of bounds: {found}")
@@ -72,16 +74,16 @@ def sizes(facts: Mapping[str, Any], largest: Mapping[str, int]) -> dict[str, int
 
 
 def fill(network: M, tensors: Mapping[str, Tensor], part: str, path: Path | str, kind: Kind) -> M:
-    """`network` with the tensors called `part.…`, ready to be used: evaluating, frozen.
+    """`network` with the tensors called `part.…`, frozen and in evaluation mode.
 
-    Build it on torch's meta device: a header that lies about its sizes then costs no memory. Raises BruleError where
-    the tensors are not those of this network, or not finite.
+    Build the network on torch's meta device, so that a header with wrong sizes costs no memory. Raises BruleError if
+    the tensors do not belong to this network, or are not finite.
     """
     own = {name.removeprefix(f"{part}."): t.float() for name, t in tensors.items() if name.startswith(f"{part}.")}
     try:
         network.load_state_dict(own, assign=True)
     except RuntimeError:
-        raise BruleError(f"{path}: its weights are not those its header describes; {kind.mend}") from None
+        raise BruleError(f"{path}: its weights do not match its header; {kind.mend}") from None
     if not all(bool(torch.isfinite(tensor).all()) for tensor in own.values()):
         raise BruleError(f"{path}: its weights are damaged; {kind.mend}")
     return network.eval().requires_grad_(False)

@@ -1,12 +1,4 @@
-"""Grids of small faces: what the networks draw, and where the detector is right and wrong.
-
-Faces and what the GAN draws from their landmarks: Fig. 4 and Fig. 5.
-
-One photo with the landmarks that were found on it.
-
-Landmarks on a frame of a video: quicker than a figure, since a film has thousands.
-
-The landmarks of the same faces over the course of a training: Fig. 8."""
+"""Images with landmarks drawn on them: grids of crops (Fig. 4, 5 and 8), one photo, and a frame of a video."""
 
 from __future__ import annotations
 
@@ -26,16 +18,24 @@ from brule.figures.theme import FAINT, INK, WARNING, Sheet, colours, draw
 
 Images = npt.NDArray[np.uint8]
 Points = npt.NDArray[Any]
+Errors = npt.NDArray[Any] | None
 
+LONGEST = 1600
+"""Pixels of a photo's longer side. Larger photos are reduced to it."""
+# The shorter side of a smaller photo is enlarged to this, as far as LONGEST allows.
+_SHORTEST = 240
 _DPI = 150.0
+_POINTS = 72 / _DPI  # typographic points per pixel
 _GAP = 6
 _MARGIN = 14
+_FINE = 4  # frames are drawn this many times larger, then reduced, since PIL's lines are jagged
+_OUTLINE = (11, 22, 32)
 
 
 class Canvas:
-    """Rows of images on one white axes whose unit is a pixel of the picture, row labels at the left.
+    """Rows of images on white axes whose unit is a pixel of the picture, with row labels on the left.
 
-    One axes for all: a grid of 64 faces with 68 landmarks each is drawn in a fraction of a second.
+    All images share one axes object, so that a grid of 64 crops with 68 landmarks takes a fraction of a second.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Canvas:
         heading: str = "",
         above: int = 0,
     ) -> None:
-        """`caption` and `above` are pixels left free below every row and above the first."""
+        """`caption` and `above` are free pixels below every row and above the first."""
         self.rows, self.cell, self.footer, self.heading = rows, cell, footer, heading
         self.top = _MARGIN + (26 if heading else 0) + above
         self.columns = max(len(images) for images in rows.values())
@@ -60,17 +60,17 @@ class Canvas:
         return Sheet(path, self.width / _DPI, self.height / _DPI, _DPI)
 
     def corner(self, row: int, column: int) -> tuple[float, float]:
-        """Upper left corner of a cell."""
+        """The upper left corner of a cell."""
         return self.left + column * (self.cell + _GAP), self.top + row * self.pitch
 
     def place(self, points: Points, row: int) -> Points:
-        """(N, K, 2) crop units of the images of a row → pixels of the picture."""
+        """Landmarks (N, K, 2) of a row's images, in crop units → pixels of the picture."""
         corners = np.array([self.corner(row, column) for column in range(len(points))])
         placed: Points = points * self.cell + corners[:, None]
         return placed
 
     def axes(self, figure: Any) -> Axes:
-        """Paint the images and the row labels; return the axes for whatever lies above them."""
+        """Paint the images and the row labels. Returns the axes, for whatever lies above them."""
         paper = np.full((self.height, self.width, 3), 255, dtype=np.uint8)
         axes: Axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -89,19 +89,19 @@ class Canvas:
 
 
 def enlarge(image: Images, side: int) -> Images:
-    """(S, S, 3) uint8 → (side, side, 3), by Lanczos: small faces stay smooth and sharp."""
+    """(S, S, 3) uint8 → (side, side, 3), by Lanczos, which keeps small images smooth and sharp."""
     if image.shape[0] == side:
         return image
     return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def cell(size: int, least: int) -> int:
-    """The smallest whole multiple of the image's side that has `least` pixels: no uneven pixels."""
+    """The smallest whole multiple of an image's side with at least `least` pixels: all pixels are equally large."""
     return size * max(1, -(-least // size))
 
 
 def sample_grid(rows: Mapping[str, Images], points: Points, path: Path | str, scheme: Scheme, marked: int = 1) -> None:
-    """A row of images for each label, in the order given; the landmarks are drawn on the first `marked` rows.
+    """A row of images for each label, in order. The landmarks are drawn on the first `marked` rows.
 
     rows: label → (N, S, S, 3) uint8, of equal N and S; points: (N, K, 2) crop units.
     """
@@ -122,14 +122,16 @@ def overlays(
     titles: Sequence[str] = ("best", "median", "worst"),
     columns: int = 6,
 ) -> None:
-    """The detector's best, median and worst images: prediction coloured by part, truth as white dots, and the error.
+    """The detector's best, median and worst images: predictions coloured by part, the truth as white dots, and errors.
 
-    images (N, S, S, 3) uint8; predictions and truths (N, K, 2) crop units; errors (N,) percent. Without errors: images
-    evenly spread over the set, predictions only.
+    images (N, S, S, 3) uint8; predictions and truths (N, K, 2) in crop units; errors (N,) in percent. Without errors,
+    images spread evenly over the set, with predictions only.
     """
     chosen = _choose(errors, len(images), titles, columns)
     rows = {label: images[index] for label, index in chosen.items()}
-    footer = "in colour: the answer; " + ("no landmarks to measure against" if truths is None else "white: the truth")
+    footer = "in colour: the prediction; " + (
+        "no landmarks to measure against" if truths is None else "white: the truth"
+    )
     canvas = Canvas(rows, cell(images.shape[1], 192), caption=0 if errors is None else 22, footer=footer)
     size = dot(len(scheme.names))
     with canvas.sheet(path) as figure:
@@ -144,18 +146,18 @@ def overlays(
 
 
 def dot(landmarks: int) -> float:
-    """A dot's diameter in typographic points: few landmarks are drawn larger than many."""
+    """A dot's diameter in typographic points. Few landmarks are drawn larger than many."""
     return float(np.clip(16 / landmarks**0.5, 1.9, 4.5))
 
 
 def _choose(
     errors: npt.NDArray[Any] | None, count: int, titles: Sequence[str], columns: int
 ) -> dict[str, npt.NDArray[np.intp]]:
-    """Which images make up each row: equal shares of the beginning, the middle and the end of the ranking."""
+    """The images of each row: equal numbers from the beginning, the middle and the end of the ranking."""
     columns = min(columns, count)
     if errors is None:
         some = np.linspace(0, count - 1, min(len(titles) * columns, count)).round().astype(np.intp)
-        # Labels tell rows apart; blank ones of different length do so unseen.
+        # Rows need different labels, and blanks of different length do not show.
         return {" " * row: some[start : start + columns] for row, start in enumerate(range(0, len(some), columns))}
     ranking = np.argsort(errors, kind="stable")
     starts = np.linspace(0, count - columns, len(titles)).round().astype(int)
@@ -163,22 +165,22 @@ def _choose(
 
 
 def cells(picture: Images, rows: int = 4) -> npt.NDArray[np.uint8]:
-    """The inverse of a `sample_grid` of so many rows: a picture (H, W, 3) → (rows, columns, cell, cell, 3).
+    """The inverse of `sample_grid`: a picture (H, W, 3) of `rows` rows → (rows, columns, cell, cell, 3).
 
-    Raises BruleError for a picture that is none.
+    Raises BruleError if the picture is not such a grid.
     """
     height, width = picture.shape[:2]
     side, left = (height - 2 * _MARGIN + _GAP) // rows - _GAP, _MARGIN + 30
     columns = (width - left - _MARGIN + _GAP) // max(1, side + _GAP)
     shape = (2 * _MARGIN + rows * (side + _GAP) - _GAP, left + columns * (side + _GAP) - _GAP + _MARGIN)
     if side < 1 or columns < 1 or shape != (height, width):
-        raise BruleError(f"a picture of {width} × {height} pixels is no grid of samples; train again")
+        raise BruleError(f"a picture of {width} × {height} pixels is not a grid of samples; train again")
     corners = [[(_MARGIN + r * (side + _GAP), left + c * (side + _GAP)) for c in range(columns)] for r in range(rows)]
     return np.stack([[picture[y : y + side, x : x + side] for y, x in row] for row in corners])
 
 
 def _truth(axes: Axes, truth: Points, answer: Points, dot: float) -> None:
-    """White dots at the truth and a thin line from each to the answer: its length is the error."""
+    """White dots at the truth, and a thin line from each to the prediction. Its length is the error."""
     segments = list(np.stack([truth, answer], axis=2).reshape(-1, 2, 2))
     axes.add_collection(LineCollection(segments, colors="white", linewidths=0.5, alpha=0.75, zorder=2.6))
     flat = truth.reshape(-1, 2)
@@ -186,14 +188,11 @@ def _truth(axes: Axes, truth: Points, answer: Points, dot: float) -> None:
 
 
 def captions(axes: Axes, canvas: Canvas, row: int, errors: npt.NDArray[Any]) -> None:
-    """The errors (N,), percent, below the images of a row."""
+    """Write the errors (N,), in percent, below the images of a row."""
     for column, error in enumerate(errors):
         x, y = canvas.corner(row, column)
         middle, below = x + canvas.cell / 2, y + canvas.cell + 4
         axes.text(middle, below, f"{error:.1f} %", ha="center", va="top", color=FAINT, fontsize=7)
-
-
-Errors = npt.NDArray[Any] | None
 
 
 def restyled(
@@ -204,12 +203,12 @@ def restyled(
     heading: str,
     note: str,
 ) -> None:
-    """Rows of faces with the landmarks found on them, and below the last its landmarks as images of the GAN.
+    """Rows of images with the landmarks found on them, and below, the GAN's images of the last row's landmarks.
 
-    Each row: images (N, S, S, 3) uint8, landmarks (N, K, 2) in crop units, errors (N,) in percent where they are known;
-    drawn: (N, S', S', 3) uint8, of the landmarks of the last row.
+    Each row: images (N, S, S, 3) uint8, landmarks (N, K, 2) in crop units, and errors (N,) in percent, if known.
+    drawn: (N, S', S', 3) uint8, from the landmarks of the last row.
     """
-    labels = [f"found{' ' * row}" for row in range(len(rows))]  # alike to the eye, yet rows of their own
+    labels = [f"found{' ' * row}" for row in range(len(rows))]  # they look alike, but tell the rows apart
     grid = dict(zip(labels, (images for images, _, _ in rows), strict=True)) | {"G(L, z)": drawn}
     known = any(errors is not None for _, _, errors in rows)
     canvas = Canvas(grid, cell(rows[0][0].shape[1], 192), caption=22 if known else 0, footer=note, heading=heading)
@@ -222,16 +221,8 @@ def restyled(
                 captions(axes, canvas, row, np.asarray(errors))
 
 
-LONGEST = 1600
-"""Pixels of a picture's longer side; larger photos are reduced to it."""
-_SHORTEST = (
-    240  # smaller ones are enlarged until their shorter side has as many, where that leaves the longer in bounds
-)
-_POINTS = 72 / _DPI  # typographic points, of a pixel
-
-
 def photo(image: Image.Image, points: npt.NDArray[Any], path: Path | str, scheme: Scheme) -> None:
-    """An RGB image and its landmarks (K, 2), in its own pixels counted from 0 at the centre of the first."""
+    """An RGB image and its landmarks (K, 2), in its own pixels, 0 at the centre of the first."""
     scale = min(LONGEST / max(image.size), max(1.0, _SHORTEST / min(image.size)))
     width, height = (max(1, round(scale * side)) for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
@@ -246,12 +237,11 @@ def photo(image: Image.Image, points: npt.NDArray[Any], path: Path | str, scheme
         draw(axes, placed[None], scheme, size=dot, width=0.35 * dot)
 
 
-_FINE = 4  # drawn so many times larger, and reduced: PIL's lines have stairs otherwise
-_OUTLINE = (11, 22, 32)
-
-
 def marked(pixels: npt.NDArray[np.uint8], points: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[np.uint8]:
-    """A copy of a picture (H, W, 3) with landmarks (K, 2), in its pixels counted from 0 at the centre of the first."""
+    """A copy of a picture (H, W, 3) with landmarks (K, 2), in its pixels, 0 at the centre of the first.
+
+    It draws faster than a figure, since a video has thousands of frames.
+    """
     image = Image.fromarray(pixels)
     span = float(np.linalg.norm(np.ptp(points, axis=0)))
     dot = float(np.clip(0.009 * span, 1.6, 0.01 * max(image.size)))
@@ -275,13 +265,13 @@ def _draw(draw: ImageDraw.ImageDraw, places: npt.NDArray[Any], dot: float, schem
 
 
 def frames(columns: Mapping[int, Images], path: Path | str, heading: str, note: str, alarmed: Collection[int]) -> None:
-    """A column of faces (N, S, S, 3) uint8, landmarks drawn on them, for every iteration, whose number stands above.
+    """A column of images (N, S, S, 3) uint8, with landmarks drawn already, below the number of each iteration (Fig. 8).
 
-    The numbers of the iterations in `alarmed` are red.
+    The numbers in `alarmed` are red.
     """
     iterations = list(columns)
     count = len(columns[iterations[0]])
-    rows = {" " * face: [columns[iteration][face] for iteration in iterations] for face in range(count)}
+    rows = {" " * row: [columns[iteration][row] for iteration in iterations] for row in range(count)}
     canvas = Canvas(rows, columns[iterations[0]].shape[1], footer=note, heading=heading, above=22)
     with canvas.sheet(path) as figure:
         axes = canvas.axes(figure)

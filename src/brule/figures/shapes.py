@@ -1,6 +1,4 @@
-"""The barycenter X_b among the shapes that it was computed from.
-
-The barycenter amid the heatmaps of faces, which R_b has to carry to it: Fig. 7."""
+"""The barycenter X_b among the shapes it is computed from, and amid the heatmaps that R_b moves to it (Fig. 7)."""
 
 from __future__ import annotations
 
@@ -16,11 +14,16 @@ from brule.data.schemes import Scheme
 from brule.figures.grids import Images, enlarge
 from brule.figures.theme import FAINT, INK, Sheet, colours, draw
 
+Maps = npt.NDArray[np.float32]
+
+_CELL, _GAP, _MARGIN, _HEAD, _FOOT, _DPI = 288, 8, 14, 30, 24, 150.0
+_NIGHT = 255 * np.array(to_rgb("#0b1620"))
+_AROUND = tuple(place for place in range(9) if place != 4)
 _AT_MOST = 300
 
 
 def barycenter(points: npt.NDArray[Any], shapes: npt.NDArray[Any] | None, scheme: Scheme, path: Path | str) -> None:
-    """Draw X_b (K, 2) over at most 300 of the unpaired shapes (M, K', 2), all in crop units. K' may differ from K."""
+    """Draw X_b (K, 2) over at most 300 of the unpaired shapes (M, K', 2), in crop units. K' may differ from K."""
     with Sheet(path, 4.4, 4.4) as figure:
         axes = figure.add_axes((0.03, 0.03, 0.94, 0.9))
         origin = "" if shapes is None else f" of {len(shapes)} shapes"
@@ -38,30 +41,23 @@ def barycenter(points: npt.NDArray[Any], shapes: npt.NDArray[Any] | None, scheme
 
 
 def _frame(axes: Any, cloud: npt.NDArray[Any]) -> None:
-    """Limits that hold all but the outermost thousandth of the points, y downwards as in images."""
+    """Set limits that leave out the outermost thousandth of the points, with y downwards as in images."""
     low, high = np.quantile(cloud, [0.0005, 0.9995], axis=0)
     margin = 0.04 * float((high - low).max())
     axes.set_xlim(low[0] - margin, high[0] + margin)
     axes.set_ylim(high[1] + margin, low[1] - margin)
 
 
-Maps = npt.NDArray[np.float32]
+def ring(centre: Maps, maps: Maps, images: Images, path: Path | str, scheme: Scheme, heading: str, note: str) -> None:
+    """Heatmaps (8, K, D, D) on their dimmed images (8, S, S, 3) uint8, around those of the barycenter (K, D, D).
 
-_CELL, _GAP, _MARGIN, _HEAD, _FOOT, _DPI = 288, 8, 14, 30, 24, 150.0
-_NIGHT = 255 * np.array(to_rgb("#0b1620"))
-_AROUND = tuple(place for place in range(9) if place != 4)
-
-
-def ring(centre: Maps, maps: Maps, faces: Images, path: Path | str, scheme: Scheme, heading: str, note: str) -> None:
-    """Heatmaps (8, K, D, D) on their dimmed faces (8, S, S, 3) uint8, around that of the barycenter (K, D, D).
-
-    Every channel is a measure; each is drawn in the colour of its part, up to its own peak.
+    Every channel is a probability measure, drawn in the colour of its part and scaled to its own peak.
     """
     width = 2 * _MARGIN + 3 * _CELL + 2 * _GAP
     height = width + _HEAD + _FOOT
     paper = np.full((height, width, 3), 255, np.uint8)
     tiles = {4: glow(centre, None, scheme)}
-    tiles |= {place: glow(one, face, scheme) for place, one, face in zip(_AROUND, maps, faces, strict=True)}
+    tiles |= {place: glow(one, image, scheme) for place, one, image in zip(_AROUND, maps, images, strict=True)}
     for place, tile in tiles.items():
         row, column = divmod(place, 3)
         y, x = _HEAD + _MARGIN + row * (_CELL + _GAP), _MARGIN + column * (_CELL + _GAP)
@@ -76,8 +72,8 @@ def ring(centre: Maps, maps: Maps, faces: Images, path: Path | str, scheme: Sche
         axes.text(_MARGIN, height - 10, note, color=FAINT, fontsize=7, va="bottom")
 
 
-def glow(maps: Maps, face: Images | None, scheme: Scheme) -> Images:
-    """(K, D, D) of mass 1 per channel → a tile (side, side, 3): Σ_k colour_k L_k / max L_k, over the dimmed face."""
+def glow(maps: Maps, image: Images | None, scheme: Scheme) -> Images:
+    """(K, D, D) of mass 1 per channel → a tile (side, side, 3): Σ_k colour_k L_k / max L_k, over the dimmed image."""
     peaks = maps / np.maximum(maps.max((1, 2), keepdims=True), np.finfo(maps.dtype).tiny)
     layers = (np.asarray(Image.fromarray(layer).resize((_CELL, _CELL), Image.Resampling.BICUBIC)) for layer in peaks)
     light = np.zeros((_CELL, _CELL, 3))
@@ -87,10 +83,10 @@ def glow(maps: Maps, face: Images | None, scheme: Scheme) -> Images:
         light += weight * colour
         cover += weight
     ground = np.broadcast_to(_NIGHT, light.shape)
-    if face is not None:
-        grey = enlarge(face, _CELL).astype(float).mean(-1, keepdims=True)
+    if image is not None:
+        grey = enlarge(image, _CELL).astype(float).mean(-1, keepdims=True)
         ground = _NIGHT + 0.42 * grey
-    # where channels overlap their colours are averaged, and the more of them the less of the ground is left
+    # Where channels overlap, their colours are averaged; the more there are, the less of the ground shows.
     alpha = 1 - np.exp(-1.6 * cover)
     tile = (1 - alpha) * ground + alpha * 255 * light / np.maximum(cover, 1e-6)
     pixels: Images = np.clip(tile, 0, 255).round().astype(np.uint8)

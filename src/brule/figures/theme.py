@@ -1,4 +1,4 @@
-"""The one look of all pictures: colours, type, and how a set of landmarks is drawn, whatever K and its scheme."""
+"""The look of all pictures: colours, type, and how landmarks are drawn, for any K and any scheme."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULE = "#e4e7eb"
 ACCENT = "#2563eb"
 WARNING = "#d64545"
 SERIES = (ACCENT, "#e8890c", "#12876f", "#8b5cf6", "#c2416c", "#64748b")
-# One hue per facial part; light enough to be read on skin and on hair, dark enough on white.
+# One hue per part: light enough to show on skin and on hair, dark enough to show on white.
 PARTS = ("#38bdf8", "#fbbf24", "#fb923c", "#4ade80", "#2dd4bf", "#a78bfa", "#818cf8", "#fb7185", "#f9a8d4")
 
 _TYPE: Any = {
@@ -53,9 +53,9 @@ _TYPE: Any = {
 
 
 class Sheet:
-    """A white figure in the house style: `with Sheet(path, width, height) as figure: …` writes it on leaving.
+    """A white figure in the house style: `with Sheet(path, width, height) as figure: …` writes it at the end.
 
-    Width and height are inches. Uses matplotlib's objects directly, so no window system and no global figure list.
+    Width and height are in inches. It uses matplotlib's objects directly, without a window system and without pyplot.
     """
 
     def __init__(self, path: Path | str, width: float, height: float, dpi: float = 150.0) -> None:
@@ -73,7 +73,7 @@ class Sheet:
         try:
             if kind is None:
                 with atomic(self.path) as temporary:
-                    # No date and no version in the file: the same numbers give the same bytes.
+                    # Neither date nor version, so that the same numbers give the same bytes.
                     self.figure.savefig(temporary, format="png", metadata={"Software": None})
         finally:
             self.style.__exit__(None, None, None)
@@ -81,7 +81,7 @@ class Sheet:
 
 @lru_cache(maxsize=8)
 def part_of(scheme: Scheme) -> tuple[int, ...]:
-    """(K,) the number of each landmark's facial part: what edges join, and its mirror image; -1 where no edge ends."""
+    """(K,) the number of each landmark's part: what edges join, and its mirror image. -1: the landmark has no edge."""
     label = list(range(len(scheme.names)))
     for _ in range(len(label)):
         before = list(label)
@@ -95,7 +95,7 @@ def part_of(scheme: Scheme) -> tuple[int, ...]:
 
 
 def colours(scheme: Scheme) -> npt.NDArray[np.float64]:
-    """(K, 3) one colour per landmark: its part's, or the house's accent where the scheme has no edges."""
+    """(K, 3) one colour per landmark: that of its part, or the first one if it has no edge."""
     return np.array([to_rgb(PARTS[part % len(PARTS)] if part >= 0 else PARTS[0]) for part in part_of(scheme)])
 
 
@@ -109,9 +109,9 @@ def draw(
     outline: str | None = "#0b1620",
     zorder: float = 3.0,
 ) -> None:
-    """Draw (N, K, 2) landmarks, already in the coordinates of `axes`: edges below, one dot each above.
+    """Draw landmarks (N, K, 2) in the coordinates of `axes`: edges, and a dot for each landmark above them.
 
-    `size` is a dot's diameter and `width` a line's, both in typographic points.
+    `size` is the diameter of a dot and `width` that of a line, in typographic points.
     """
     tint = colours(scheme)
     if scheme.edges and width > 0:

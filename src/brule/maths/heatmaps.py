@@ -1,16 +1,6 @@
 """L → X_L, L_sp and H(· ‖ ·): landmark heatmaps, their coordinates and their cross-entropies (the paper, section 2).
 
 Convention: coordinates in [0, 1]², order (x, y), half-pixel centres: column j of a D-wide map is x = (j + 0.5)/D.
-
-
-L → H(L ‖ gL) and X_L in one softmax with a gradient by hand: R_g is on every iteration's path, and memory its cost.
-
-With logits l, p = softmax(l) over the D·D pixels of a channel, and the target's separable Gaussian q_ij = r_i·c_j:
-
-    H = log Σ exp(l) − Σ r_i l_ij c_j,   X = Σ p_ij (x_j, y_i)
-    ∂l_ij = p_ij·(h + u·(x_j − X_x) + v·(y_i − X_y)) − h·q_ij   for incoming gradients h of H and (u, v) of X
-
-so that neither log p nor q is ever stored.
 """
 
 from typing import Any
@@ -112,6 +102,16 @@ def decode(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Decode(torch.autograd.Function):
+    """One softmax with a gradient by hand: R_g is on every iteration's path, and memory is what it costs.
+
+    With logits l, p = softmax(l) over the D·D pixels of a channel, and the target's separable Gaussian q_ij = r_i·c_j:
+
+        H = log Σ exp(l) − Σ r_i l_ij c_j,   X = Σ p_ij (x_j, y_i)
+        ∂l_ij = p_ij·(h + u·(x_j − X_x) + v·(y_i − X_y)) − h·q_ij   for incoming gradients h of H and (u, v) of X
+
+    so that neither log p nor q is ever stored.
+    """
+
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         columns, rows = gaussians(target, logits.shape[-1])  # (B, K, D) each

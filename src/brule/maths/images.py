@@ -1,15 +1,8 @@
-"""Images as the disk has them, bytes with the channels last, and as the networks see them, numbers in [-1, 1].
-
-The left-right mirror, of images and of points, per image of a batch.
-
-Photometric changes that leave the geometry alone: the warped view of R_g must be recognised under any light."""
-
-from math import ceil
+"""Images as the disk has them (bytes, channels last), as the networks see them (numbers in [-1, 1]), and mirrored."""
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 
@@ -45,59 +38,3 @@ def mirror_all(points: Tensor, permutation: Tensor) -> Tensor:
     """The mirror image of every row of points (B, K, 2)."""
     twins = points[:, permutation]
     return torch.stack((1 - twins[..., 0], twins[..., 1]), dim=-1)
-
-
-LUMA = (0.299, 0.587, 0.114)
-
-
-def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Gamma, contrast, brightness, channel gain, grey, blur and noise, drawn independently per image.
-
-    images (B, 3, S, S) in [−1, 1] → the same shape and range. strength 0 changes nothing, 1 is very strong.
-    """
-    if strength == 0:
-        return images
-    batch = images.shape[0]
-
-    def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        uniform = torch.rand(batch, channels, 1, 1, generator=generator, device=generator.device)
-        return low + (high - low) * uniform
-
-    light = ((images + 1) / 2).clamp(1e-3, 1) ** (0.8 * strength * draw(-1, 1)).exp()
-    mean = light.mean((1, 2, 3), keepdim=True)
-    light = mean + (light - mean) * (0.8 * strength * draw(-1, 1)).exp() + 0.5 * strength * draw(-1, 1)
-    light = light * (0.5 * strength * draw(-1, 1, channels=3)).exp()
-    grey = (light * light.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    light = torch.where(draw(0, 1) < strength / 4, grey, light)
-    light = light.lerp(_blurred(light), (strength * draw(-1, 2)).clamp(0, 1))
-    noise = torch.randn(images.shape, generator=generator, device=generator.device)
-    return ((light + 0.1 * strength * draw(0, 1) * noise) * 2 - 1).clamp(-1, 1).to(images.dtype)
-
-
-def _blurred(images: Tensor) -> Tensor:
-    sigma = images.shape[-1] / 64
-    side = 2 * ceil(2 * sigma) + 1
-    return gaussian_blur2d(images, (side, side), (sigma, sigma))
-
-
-def cutout(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Blank one rectangle of a random flat colour in a share `probability` of the images.
-
-    images (B, C, S, S) in [−1, 1] → the same. Sides are 15–45 % of the width; the centre lies anywhere in the frame.
-    """
-    if probability == 0:
-        return images
-    batch, channels, height, width = images.shape
-
-    def draw(columns: int) -> Tensor:
-        return torch.rand(batch, columns, generator=generator, device=generator.device)
-
-    chosen = draw(1) < probability
-    middle, half = draw(2), 0.075 + 0.15 * draw(2)
-    colour = (draw(channels) * 2 - 1).to(images.dtype)
-    x = (torch.arange(width, device=images.device) + 0.5) / width
-    y = (torch.arange(height, device=images.device) + 0.5) / height
-    columns = (x - middle[:, :1]).abs() < half[:, :1]
-    rows = (y - middle[:, 1:]).abs() < half[:, 1:]
-    inside = (rows & chosen)[:, None, :, None] & columns[:, None, None, :]
-    return torch.where(inside, colour[:, :, None, None], images)

@@ -119,7 +119,7 @@ LIMITS = {
     "equivariance": Limit(8e-2, True, "landmarks do not follow the image under g", "loss.c6, train.gan_warp"),
     "entropy": Limit(5.0, True, "heatmaps stay spread out", "loss.c7"),
     "agreement": Limit(0.8, False, "channels no longer stand for their own landmarks", "loss.coupling"),
-    "determinant": Limit(0.0, False, "shapes are mirrored or flattened", "loss.alignment, train.flip"),
+    "determinant": Limit(0.0, False, "shapes are mirrored or flattened", "loss.alignment, augment.flip"),
 }
 
 

@@ -1,4 +1,4 @@
-"""A landmark encoder, given as a function, looked at on images and on deformations of them: what the monitors need."""
+"""What a landmark encoder answers on images and on deformations of them, from which monitors of collapse are read."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from brule.maths import heatmaps, metrics
-from brule.maths.warps import Family, Warp
+from brule.maths.family import PAPER
+from brule.maths.warps import Warp
 
-# The paper's family of g and one seed: the equivariance of two encoders is read on the same deformations.
-FAMILY = Family()
 SEED = 20200612
+"""One for all: the equivariance of two encoders is read on the same deformations."""
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def probe(
         generator = generator or torch.Generator(I.device).manual_seed(SEED)
         log_L = heatmaps.log_probabilities(logits(I))
         X = heatmaps.coordinates(log_L.exp())
-        g = Warp.sample(FAMILY, len(I), I.shape[-1], generator)
+        g = Warp.sample(PAPER, len(I), I.shape[-1], generator)
         X_g = heatmaps.coordinates(heatmaps.log_probabilities(logits(g.images(I))).exp())
         for column, values in zip(columns, (X, X_g, g.points(X), heatmaps.entropy(log_L)), strict=True):
             column.append(values.double().cpu().numpy())

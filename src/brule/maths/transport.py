@@ -1,9 +1,8 @@
-"""2 × 2 matrices, batched, by hand: the library's solvers wait for the GPU, and stop at a singular matrix.
-
-W₁, W₂², the plan P, translation T, affine A and the barycenter X_b (the paper, section 4): the one door to POT.
+"""W₁, W₂², the plan P, translation T, affine A and the barycenter X_b (the paper, section 4): the one door to POT.
 
 Point sets carry uniform weights. Everything is exact: equal sizes are a linear assignment, unequal ones POT's network
 simplex. The plan is detached, and the distances stay differentiable through the matched pairs (envelope theorem).
+Matrices are 2 × 2 and inverted by hand: the library's solvers wait for the GPU, and stop at a singular matrix.
 """
 
 from typing import Literal

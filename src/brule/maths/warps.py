@@ -1,9 +1,4 @@
-"""Families of g: what is drawn at random, afresh for each image of a batch.
-
-The paper's family is affine and elastic (section 4); `towards` draws the thin-plate part from the prior of shapes.
-
-
-g, the random geometric transformation (the paper, section 2): one field that moves images, heatmaps and points.
+"""g, the random geometric transformation (the paper, section 2): one field that moves images, heatmaps and points.
 
 Convention: b maps the output frame to the input frame, gI(p) = I(b(p)), both in [0, 1]², order (x, y), half-pixel
 centres.
@@ -12,7 +7,9 @@ centres.
 
 A: rotation, scale and shift about the centre; e: the elastic noise; h: the thin-plate spline, in the output frame, with
 h(A·destination) = source − destination. All but A⁻¹p lives on a lattice, read bilinearly and held constant beyond the
-border. Images and heatmaps read through b, and points go through its Newton inverse: all three move together.
+border. Images and heatmaps read through b, and points go through its Newton inverse: all three move together. A fresh g
+is drawn for every image: the paper's family is affine and elastic (section 4), and `towards` draws the thin-plate part
+from the prior of shapes.
 """
 
 from dataclasses import dataclass
@@ -22,28 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from brule.maths.family import Family
 from brule.maths.heatmaps import centres
 from brule.maths.precision import full_precision
 from brule.maths.splines import thin_plate
 from brule.maths.transport import apply, inverse, similarity
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of random deformations; 1 is the width of the image."""
-
-    rotation: float = 15.0
-    """Degrees, uniform in ±rotation."""
-    shift: float = 0.06
-    """Uniform in ±shift."""
-    scale: float = 0.10
-    """log-uniform in [1/(1 + scale), 1 + scale]."""
-    elastic: float = 0.009
-    """Standard deviation of the elastic displacement."""
-    correlation: float = 0.04
-    """Its correlation length: the σ of the Gaussian that smooths white noise."""
-    amplitude: float = 0.0
-    """For `towards`: how far the thin-plate warp goes; `Warp.sample` takes the finished destination."""
 
 
 @full_precision

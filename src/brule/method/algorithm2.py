@@ -1,30 +1,29 @@
 """Algorithm 2: one iteration of the landmark encoder, in the paper's letters (section 2).
 
 I image, L heatmaps, X_L their coordinates, g random deformation, I_F fake, I_R restored image, X_b barycenter.
-
-
-Algorithm 2's terms that need the GAN: what it has to say about the landmarks."""
+"""
 
 import torch
 from torch import Generator, Tensor
 
 from brule import config
 from brule.maths import heatmaps
-from brule.maths.images import cutout, jitter
+from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp
 from brule.method import losses
 from brule.method.context import (
     Batch,
-    Clean,
     Networks,
     Optimisers,
     Parts,
     Settings,
+    Term,
     condition,
+    descend,
     frozen,
-    look,
+    landmarks,
+    once,
     random_style,
-    step,
 )
 from brule.method.geometry import Calibration, Geometry
 
@@ -33,7 +32,7 @@ def encoder_iteration(
     n: Networks,
     o: Optimisers,
     batch: Batch,
-    settings: Settings,
+    s: Settings,
     stage: config.Stage,
     calibration: Calibration,
     ramp: float,
@@ -43,78 +42,71 @@ def encoder_iteration(
 
     min over E of c5 R_b(X_L) + c6 R_g(L) + c7 H(L ‖ L_sp) + c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L)
 
-    and `loss.cycle` times `generative.cycle`, the last term for unpaired shapes in the place of L. For images with
-    landmarks the supervised loss takes the place of c6 R_g(L). Terms of weight 0 cost nothing; those of the GAN are
-    multiplied by `ramp` in [0, 1]. Returns the losses by name, detached. Section 2.
+    and, where they are switched on, L_decor and the cycle on unpaired shapes. For images with landmarks the supervised
+    loss takes the place of c6 R_g(L). `ramp` in [0, 1] multiplies the terms that need the GAN. Returns the losses by
+    name, detached. Section 2.
     """
-    s, c = settings, settings.loss
-    regularised = stage.regularise and (c.c5 > 0 or c.c7 > 0)
-    generative = ramp > 0 and max(c.c8, c.c9, c.c10, c.decorrelation) > 0
-    parts: Parts = {}
+    I, c, regularise = batch.I, s.loss, bool(stage.regularise)
+    detached = not c.fake_gradient
+
+    L = once(lambda: landmarks(n.E, I, s))  # L = L(I) and X_L
+    L_sp = once(lambda: condition(L(), s))
+    g = once(lambda: Geometry(n, s, stage, calibration, generator).losses(batch, L))
+    I_F = once(lambda: _drawn(n, L_sp(), s, generator, learns=c.c8 > 0 or not detached))
+    I_R = once(lambda: _restored(n, L_sp(), I, s))
+    L_F = once(lambda: landmarks(n.E, I_F().detach() if detached else I_F(), s))
+
+    R_g, unlabelled = ("warm", c.warm) if stage.target == "barycenter" else ("R_g", c.c6), batch.labelled < len(I)
+    terms = {
+        "encoder/R_b": Term(c.c5, lambda: losses.barycenter_regulariser(L().X_L, s.X_b, _R_b(c)), regularise),
+        f"encoder/{R_g[0]}": Term(R_g[1], lambda: g().R_g, unlabelled),
+        "encoder/supervised": Term(c.supervised, lambda: g().supervised, batch.labelled > 0),
+        "encoder/H_sparse": Term(c.c7 / heatmaps.PAPER_UNIT, lambda: losses.concentration(*L()), regularise),
+        "encoder/L_rec": Term(c.c9, lambda: losses.reconstruction(I_R(), I), ramp),
+        "encoder/L_D": Term(c.c8, lambda: _L_D(n, I, I_F(), L_sp(), s), ramp),
+        "encoder/H_cycle": Term(
+            c.c10 * c.c10_entropy / heatmaps.PAPER_UNIT,
+            lambda: heatmaps.cross_entropy(L_F().log_L, L().log_L.exp().detach()),
+            ramp,
+        ),
+        "encoder/L_decor": Term(c.decorrelation or 0, lambda: _L_decor(n, L_F().X_L, L_sp(), s, generator), ramp),
+        "encoder/cycle": Term(c.cycle or 0, lambda: cycle(n, I, s, generator), ramp),
+    }
     with frozen(n.G, n.D, n.S, n.So):
-        needed = regularised or generative or (stage.target == "self" and c.c6 > 0)
-        clean = look(n, batch.I, s) if needed else None
-        total = Geometry(n, s, stage, calibration, generator).loss(batch, clean, parts)
-        if regularised and clean:
-            total = total + _regularisers(clean, s, parts)
-        if generative and clean:
-            total = total + ramp * generation(n, batch.I, clean, s, parts, generator)
-        if ramp > 0 and c.cycle > 0:
-            parts["encoder/cycle"] = cycle(n, batch.I, s, generator)
-            total = total + ramp * c.cycle * parts["encoder/cycle"]
-        parts["encoder/total"] = total
-        parts["encoder/skipped"] = 1.0 - step(total, [o.E], s.train.clip)
+        parts, total, skipped = descend(terms, [o.E], s.clip)
     n.E_ema.update_parameters(n.E)
-    return {name: part.detach() for name, part in parts.items()}
+    return parts | {"encoder/total": total, "encoder/skipped": skipped}
 
 
-def _regularisers(clean: Clean, s: Settings, parts: Parts) -> Tensor:
-    """c5 R_b(X_L) + c7 H(L ‖ L_sp)."""
-    c, (log_L, X_L) = s.loss, clean
-    total = X_L.new_zeros(())
-    if c.c5 > 0:
-        parts["encoder/R_b"] = losses.barycenter_regulariser(X_L, s.X_b, _barycenter_terms(c))
-        total = total + c.c5 * parts["encoder/R_b"]
-    if c.c7 > 0:
-        parts["encoder/H_sparse"] = losses.concentration(log_L, X_L)
-        total = total + c.c7 / heatmaps.PAPER_UNIT * parts["encoder/H_sparse"]
-    return total
+def _R_b(c: config.Loss) -> losses.BarycenterTerms:
+    free = (c.tolerances.translation, c.tolerances.affine, c.tolerances.warp)
+    choices = (c.coupling, c.alignment, bool(c.detach_affine))
+    return losses.BarycenterTerms(c.c11, c.c12, c.c13, *choices, tolerances=free)
 
 
-def _barycenter_terms(c: config.Loss) -> losses.BarycenterTerms:
-    t = c.tolerances
-    return losses.BarycenterTerms(
-        c.c11, c.c12, c.c13, c.coupling, c.alignment, c.ridge, c.detach_affine, (t.translation, t.affine, t.warp)
-    )
+def _drawn(n: Networks, L_sp: Tensor, s: Settings, generator: Generator, learns: bool) -> Tensor:
+    """I_F = G(L_sp, S_o(z)), (B, 3, S, S); with a gradient where the encoder `learns` from it."""
+    with s.autocast(), torch.set_grad_enabled(learns):
+        image: Tensor = n.G(L_sp, random_style(n, len(L_sp), s, generator)).float()
+    return image
 
 
-def generation(n: Networks, I: Tensor, clean: Clean, s: Settings, parts: Parts, generator: Generator) -> Tensor:
-    """c8 L_D(L) + c9 ‖I_R − I‖₁ + c10 H(L(I_F) ‖ L), and L_decor: what the GAN has to say about the landmarks."""
-    c, (log_L, X_L) = s.loss, clean
-    L_sp = condition(log_L, X_L, s)  # (B, K, D, D)
-    weights: dict[str, float] = {}
-    if c.c9 > 0:
-        with s.autocast():
-            I_R = n.G(L_sp, n.S(I)).float()  # (B, 3, S, S)
-        parts["encoder/L_rec"], weights["encoder/L_rec"] = losses.reconstruction(I_R, I), c.c9
-    if max(c.c8, c.c10, c.decorrelation) > 0:
-        with s.autocast(), torch.set_grad_enabled(c.c8 > 0 or not c.detach_fake):
-            I_F = n.G(L_sp, random_style(n, len(I), s, generator)).float()  # (B, 3, S, S)
-    if c.c8 > 0:
-        with s.autocast():
-            D_real, D_fake = n.D(I, L_sp).float(), n.D(I_F, L_sp).float()
-        parts["encoder/L_D"], weights["encoder/L_D"] = losses.landmark_discriminator(D_real, D_fake), c.c8
-    if max(c.c10, c.decorrelation) > 0:
-        fake = look(n, I_F.detach() if c.detach_fake else I_F, s)
-    if c.c10 > 0:
-        parts["encoder/H_cycle"] = heatmaps.cross_entropy(fake.log_L, log_L.exp().detach())
-        weights["encoder/H_cycle"] = c.c10 * c.c10_entropy / heatmaps.PAPER_UNIT
-    if c.decorrelation > 0:
-        with s.autocast():
-            other = n.G(L_sp, random_style(n, len(I), s, generator)).float()
-        parts["encoder/L_decor"] = losses.decorrelation(fake.X_L, look(n, other, s).X_L)
-        weights["encoder/L_decor"] = c.decorrelation
-    return torch.stack([weight * parts[name] for name, weight in weights.items()]).sum()
+def _restored(n: Networks, L_sp: Tensor, I: Tensor, s: Settings) -> Tensor:
+    """I_R = G(L_sp, S(I)), (B, 3, S, S)."""
+    with s.autocast():
+        image: Tensor = n.G(L_sp, n.S(I)).float()
+    return image
+
+
+def _L_D(n: Networks, I: Tensor, I_F: Tensor, L_sp: Tensor, s: Settings) -> Tensor:
+    with s.autocast():
+        return losses.landmark_discriminator(n.D(I, L_sp).float(), n.D(I_F, L_sp).float())
+
+
+def _L_decor(n: Networks, X_F: Tensor, L_sp: Tensor, s: Settings, generator: Generator) -> Tensor:
+    """The landmarks X_F of I_F against those of the same landmarks drawn in another style."""
+    other = _drawn(n, L_sp, s, generator, learns=True)
+    return losses.decorrelation(X_F, landmarks(n.E, other, s).X_L)
 
 
 def cycle(n: Networks, I: Tensor, s: Settings, generator: Generator) -> Tensor:
@@ -131,7 +123,7 @@ def cycle(n: Networks, I: Tensor, s: Settings, generator: Generator) -> Tensor:
         with s.autocast():
             L_sp = heatmaps.condition(X, s.model.map_size, s.model.condition_sigma)
             I_F = n.G_ema(L_sp, n.S(I)).float().clamp(-1, 1)
-        I_F = cutout(jitter(I_F, s.train.jitter, generator), s.train.cutout, generator)
+        I_F = cutout(jitter(I_F, s.augment.jitter, generator), s.augment.cutout, generator)
     with s.autocast():
         logits = n.E(I_F)  # a stack's maps each
     return losses.geometric_regulariser(logits, X, s.loss.c6_entropy, s.loss.c6_coordinates)

@@ -1,6 +1,7 @@
-"""Every random number of training is a function of (seed, iteration, purpose): nothing to save, resuming is exact.
+"""Batches of the prepared crops, in an order and with mirror images that are functions of (seed, iteration, purpose).
 
-Batches of the prepared crops as tensors, mirrored at random where the landmark scheme allows."""
+So is every random number of training: nothing has to be saved, and resuming is exact.
+"""
 
 import hashlib
 

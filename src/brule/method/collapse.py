@@ -8,7 +8,7 @@ Row = Mapping[str, Any]
 _BETWEEN = " | "
 
 
-def noted(alarms: Sequence[str]) -> dict[str, float | str]:
+def columns(alarms: Sequence[str]) -> dict[str, float | str]:
     """A validation's alarms as two columns of the history: their number, which MLflow draws, and their sentences."""
     return {"monitors/alarms": float(len(alarms)), "alarms": _BETWEEN.join(alarms)}
 

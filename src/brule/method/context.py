@@ -1,16 +1,13 @@
-"""The five networks of the paper, their averages and their optimisers, as one bundle.
-
-What both algorithms share: the batch, the settings, the condition that G and D see, random styles, the descent step.
+"""What both algorithms share: the networks and their optimisers, the batch, the settings, and the descent.
 
 G and D see a rendered sparse map of the landmarks (peak 1, differentiable through X), never the encoder's raw heatmap,
-through which it could hide appearance; `condition: raw` brings the raw map back for the ablation.
+through which it could hide appearance; `model.raw_condition` brings the raw map back for the ablation.
+"""
 
-
-What the encoder finds on an image, in the two forms that the losses want."""
-
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -21,14 +18,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from brule import config
 from brule.maths import heatmaps
-from brule.maths.warps import Family
+from brule.maths.family import Family
+from brule.maths.warps import Warp
 from brule.networks.discriminator import Discriminator
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 Tensors = tuple[Tensor, ...] | list[Tensor]
+Parts = dict[str, Tensor]
+"""Losses by their name in the history, e.g. `encoder/R_b`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,43 @@ class Networks:
     E_ema: AveragedModel
     G_ema: AveragedModel
 
+    @classmethod
+    def build(cls, parameters: config.Config, landmarks: int, device: torch.device) -> "Networks":
+        """The networks on `device`, initialised from torch's global generator (seed it first)."""
+        model, image_size = parameters.model, parameters.prepare.image_size
+        e, gan, s = model.encoder, model.gan, model.style
+        size = (landmarks, image_size, model.map_size)
+        E = _placed(LandmarkEncoder(*size, width=e.width, stacks=e.stacks, depth=e.depth), device)
+        G = _placed(Generator(*size, s.size, gan.width, gan.max_width), device)
+        return cls(
+            E=E,
+            G=G,
+            D=_placed(Discriminator(*size, gan.width, gan.max_width), device),
+            S=_placed(StyleEncoder(image_size, s.size, s.width), device),
+            So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
+            E_ema=average(E, parameters.optimiser.ema),
+            G_ema=average(G, parameters.optimiser.generator_ema),
+        )
+
+
+def _placed(module: M, device: torch.device) -> M:
+    """On the device, convolutions with channels last in memory, the order in which bfloat16 is fast."""
+    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def average(module: nn.Module, decay: float) -> AveragedModel:
+    """torch's averaged model, with a decay that starts low so that the random start is forgotten at once."""
+
+    def update(averages: Tensors, currents: Tensors, count: Tensor | int) -> None:
+        n = float(count)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        for average, current in zip(averages, currents, strict=True):
+            average.lerp_(current, share)
+
+    averaged = AveragedModel(module, multi_avg_fn=update)
+    averaged.requires_grad_(False)
+    return averaged
+
 
 @dataclass(frozen=True)
 class Optimisers:
@@ -56,55 +94,21 @@ class Optimisers:
     D: Optimizer
     S: Optimizer
 
+    @classmethod
+    def build(cls, n: Networks, parameters: config.Config) -> "Optimisers":
+        """AdamW for the encoder, Adam for the GAN; D's is adjusted for the lazy penalty (StyleGAN2).
 
-def build(model: config.Model, train: config.Train, landmarks: int, image_size: int, device: torch.device) -> Networks:
-    """The networks on `device`, initialised from torch's global generator (seed it first)."""
-    e, g, d, s = model.encoder, model.generator, model.discriminator, model.style
-    size = (landmarks, image_size, model.map_size)
-    E = _placed(LandmarkEncoder(*size, width=e.width, stacks=e.stacks, depth=e.depth), device)
-    G = _placed(Generator(*size, s.size, g.width, g.max_width), device)
-    return Networks(
-        E=E,
-        G=G,
-        D=_placed(Discriminator(*size, d.width, d.max_width), device),
-        S=_placed(StyleEncoder(image_size, s.size, s.width), device),
-        So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
-        E_ema=average(E, train.ema),
-        G_ema=average(G, train.generator_ema),
-    )
-
-
-def _placed(module: M, device: torch.device) -> M:
-    """On the device, convolutions with channels last in memory, the order in which bfloat16 is quick."""
-    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def average(module: nn.Module, decay: float) -> AveragedModel:
-    """torch's averaged model, with a decay that starts low so that the random start is forgotten at once."""
-
-    def update(averages: Tensors, currents: Tensors, count: Tensor | int) -> None:
-        n = float(count)
-        torch._foreach_lerp_(averages, currents, 1 - min(decay, (1 + n) / (10 + n)))
-
-    averaged = AveragedModel(module, multi_avg_fn=update)
-    averaged.requires_grad_(False)
-    return averaged
-
-
-def optimisers(networks: Networks, train: config.Train) -> Optimisers:
-    """AdamW for the encoder, Adam for the GAN; D's is adjusted for the lazy penalty (StyleGAN2).
-
-    Fused: one pass over memory in place of several. It takes for granted that gradients lie in memory as their
-    parameters do, which autograd sees to.
-    """
-    lazy = train.r1_every / (train.r1_every + 1)
-    n, styled = networks, (train.momentum, 0.99)
-    return Optimisers(
-        E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=train.weight_decay, fused=True),
-        G=Adam([*n.G.parameters(), *n.So.parameters()], lr=train.generator_rate, betas=styled, fused=True),
-        D=Adam(n.D.parameters(), lr=train.discriminator_rate * lazy, betas=(0.0, 0.99**lazy), fused=True),
-        S=Adam(n.S.parameters(), lr=train.style_rate, betas=styled, fused=True),
-    )
+        Fused: one pass over memory in place of several. It takes for granted that gradients lie in memory as their
+        parameters do, which autograd sees to.
+        """
+        rates, lazy = parameters.optimiser, parameters.train.r1_every / (parameters.train.r1_every + 1)
+        styled = (rates.momentum, 0.99)
+        return cls(
+            E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=rates.weight_decay, fused=True),
+            G=Adam([*n.G.parameters(), *n.So.parameters()], lr=rates.generator_rate, betas=styled, fused=True),
+            D=Adam(n.D.parameters(), lr=rates.discriminator_rate * lazy, betas=(0.0, 0.99**lazy), fused=True),
+            S=Adam(n.S.parameters(), lr=rates.style_rate, betas=styled, fused=True),
+        )
 
 
 @contextmanager
@@ -120,10 +124,6 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-Parts = dict[str, Tensor]
-"""Losses by their name in the history, e.g. `encoder/R_b`."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """Images of the encoder's or the GAN's batch, and their landmarks where the run may see them."""
@@ -131,6 +131,11 @@ class Batch:
     I: Tensor  # (B, 3, S, S) in [-1, 1]
     X: Tensor | None = None  # (B', K, 2), landmarks of the first B' images
     primary: Tensor | None = None  # (B,) bool: images cropped as X_b and the shapes are; None: all
+
+    @property
+    def labelled(self) -> int:
+        """B', how many images have landmarks; they come first."""
+        return 0 if self.X is None else len(self.X)
 
     def joined(self, other: "Batch") -> "Batch":
         """This batch, then the images of another, which has no landmarks."""
@@ -149,41 +154,46 @@ class Settings:
     model: config.Model
     loss: config.Loss
     train: config.Train
+    augment: config.Augment
+    clip: float
+    """Largest norm of E's gradient."""
+    precision: str
+    """Of the convolutions: float32 or bfloat16."""
+    families: Mapping[str, Family]
     X_b: Tensor  # (K, 2)
     shapes: Tensor  # (M, K, 2), the unpaired shapes of the prior
     permutation: Tensor | None  # (K,), for a teacher that also looks at the mirror image; None: it does not
-    families: dict[str, Family]
 
     def autocast(self) -> torch.autocast:
-        bf16 = self.train.precision == "bfloat16"
-        return torch.autocast(self.X_b.device.type, torch.bfloat16, enabled=bf16)
+        return torch.autocast(self.X_b.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
-def step(loss: Tensor, optimisers: list[torch.optim.Optimizer], clip: float | None = None) -> Tensor:
-    """One descent step; one whose gradient is not finite is skipped. Returns 0 if that happened, else 1."""
-    if not loss.requires_grad:  # every term of this stage has weight 0
-        return loss.new_ones(())
-    for optimiser in optimisers:
-        optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [p for o in optimisers for group in o.param_groups for p in group["params"] if p.grad is not None]
-    norm = clip_grad_norm_(parameters, clip if clip is not None else float("inf"))
-    if torch.isfinite(norm):
-        for optimiser in optimisers:
-            optimiser.step()
-        return loss.new_ones(())
-    return loss.new_zeros(())
+class Landmarks(NamedTuple):
+    """What an encoder finds on images, in the two forms that the losses want."""
+
+    log_L: Tensor  # (B, K, D, D), log-probabilities
+    X_L: Tensor  # (B, K, 2)
+
+    def after(self, count: int) -> "Landmarks":
+        """The same of all images but the first `count`."""
+        return Landmarks(self.log_L[count:], self.X_L[count:])
 
 
-def condition(log_L: Tensor, X_L: Tensor, s: Settings) -> Tensor:
-    if s.model.condition == "raw":
-        return raw_condition(log_L.exp(), s)
-    return heatmaps.condition(X_L, s.model.map_size, s.model.condition_sigma)
+def landmarks(E: nn.Module, I: Tensor, s: Settings) -> Landmarks:
+    """L(I) and X_L of images (B, 3, S, S), from the last stack of E, with E's gradient."""
+    with s.autocast():
+        logits = E(I)[-1]
+    log_L = heatmaps.log_probabilities(logits)
+    return Landmarks(log_L, heatmaps.coordinates(log_L.exp()))
 
 
-def raw_condition(L: Tensor, s: Settings) -> Tensor:
-    """L scaled so that a Gaussian of the sparse condition's width would have peak 1."""
-    return L * (2 * torch.pi * s.model.condition_sigma**2)
+def condition(L: Landmarks, s: Settings, g: Warp | None = None) -> Tensor:
+    """What G and D see of L, deformed by g: the sparse map at g X_L, peak 1; or gL, scaled as if it were one."""
+    if s.model.raw_condition:
+        gL = L.log_L.exp() if g is None else g.maps(L.log_L.exp())
+        return gL * (2 * torch.pi * s.model.condition_sigma**2)
+    gX = L.X_L if g is None else g.points(L.X_L)
+    return heatmaps.condition(gX, s.model.map_size, s.model.condition_sigma)
 
 
 def random_style(n: Networks, batch: int, s: Settings, generator: torch.Generator) -> Tensor:
@@ -198,20 +208,53 @@ def random_style(n: Networks, batch: int, s: Settings, generator: torch.Generato
     return torch.where(second[..., None], second_style[:, None], first_style[:, None])
 
 
-class Clean(NamedTuple):
-    """What the encoder finds on the image as it is."""
-
-    log_L: Tensor  # (B, K, D, D)
-    X_L: Tensor  # (B, K, 2)
-
-    def after(self, count: int) -> "Clean":
-        """The same of all images but the first `count`."""
-        return Clean(self.log_L[count:], self.X_L[count:])
+# ------------------------------------------------------------------------------------------------------- the descent
 
 
-def look(n: Networks, I: Tensor, s: Settings) -> Clean:
-    """E's answer, with its gradient."""
-    with s.autocast():
-        logits = n.E(I)[-1]
-    log_L = heatmaps.log_probabilities(logits)
-    return Clean(log_L, heatmaps.coordinates(log_L.exp()))
+class Term(NamedTuple):
+    """A summand of a loss: weight · share · value."""
+
+    weight: float
+    value: Callable[[], Tensor]
+    """Called only where it weighs something."""
+    share: float = 1.0
+    """In [0, 1]: how much of the term there is yet, or whether there is any in this iteration."""
+
+
+def once(function: Callable[[], T]) -> Callable[[], T]:
+    """`function`, computed when it is first called and remembered: what no term asks for costs nothing."""
+    return cache(function)
+
+
+def descend(
+    terms: Mapping[str, Term], optimisers: list[Optimizer], clip: float | None = None
+) -> tuple[Parts, Tensor, Tensor]:
+    """One step down Σ weight · share · value. Terms that weigh nothing are not computed.
+
+    A step whose gradient is not finite is skipped. Returns (each value by its name, the sum, 1 if the step was skipped
+    else 0), detached. `clip`: largest norm of the gradient.
+    """
+    parts: Parts = {}
+    total = optimisers[0].param_groups[0]["params"][0].new_zeros(())
+    for name, term in terms.items():
+        if term.weight > 0 and term.share > 0:
+            parts[name] = value = term.value()
+            total = total + term.share * (term.weight * value)
+    skipped = 1.0 - _step(total, optimisers, clip)
+    return {name: value.detach() for name, value in parts.items()}, total.detach(), skipped
+
+
+def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None) -> Tensor:
+    """1, or 0 where the gradient is not finite: then nothing moves."""
+    if not loss.requires_grad:  # no term weighs anything
+        return loss.new_ones(())
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parameters = [p for o in optimisers for group in o.param_groups for p in group["params"] if p.grad is not None]
+    norm = clip_grad_norm_(parameters, clip if clip is not None else float("inf"))
+    if torch.isfinite(norm):
+        for optimiser in optimisers:
+            optimiser.step()
+        return loss.new_ones(())
+    return loss.new_zeros(())

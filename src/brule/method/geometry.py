@@ -1,22 +1,23 @@
-"""What R_g asks of L(gI): the points that g is applied to, tied to the barycenter and to the prior of shapes.
+"""Algorithm 2 where it moves the image: R_g, its g and its target, the warm start, and the supervised loss.
 
-Algorithm 2 where it moves the image: R_g, the warm start, and the supervised loss, which is R_g of true points.
-
-I image, L heatmaps, X_L their coordinates, g random deformation, X_b barycenter.
+R_g asks that L(gI) be gX: of a teacher's landmarks, which are tied to the barycenter and to the prior of shapes, of X_b
+(the warm start), of E's own (the paper), or of true ones (the supervised loss). Letters as in Algorithm 2.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from brule import config
 from brule.maths import heatmaps, transport
-from brule.maths.images import cutout, jitter, mirror_all
+from brule.maths.images import mirror_all
+from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp, towards
 from brule.method import losses
-from brule.method.context import Batch, Clean, Networks, Parts, Settings
+from brule.method.context import Batch, Landmarks, Networks, Settings, landmarks
 
 SHAPES_PER_MODE = 5
 """A mode of fewer shapes is an accident of the few that were given."""
@@ -122,9 +123,18 @@ def both_ways(points: Callable[[Tensor], Tensor], I: Tensor, permutation: Tensor
     return (straight + mirror_all(mirrored, permutation)) / 2
 
 
+class Moved(NamedTuple):
+    """What E's answers on the warped images cost."""
+
+    R_g: Tensor
+    """Of the images without landmarks."""
+    supervised: Tensor
+    """Of those with landmarks."""
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """These terms in one iteration of a stage."""
+    """g, and what it asks of E, in one iteration of a stage."""
 
     n: Networks
     s: Settings
@@ -132,71 +142,64 @@ class Geometry:
     calibration: Calibration
     generator: Generator
 
-    def loss(self, batch: Batch, clean: Clean | None, parts: Parts) -> Tensor:
-        """c6 R_g(L(gI)), or the warm start; and of labelled images the supervised loss.
+    def losses(self, batch: Batch, L: Callable[[], Landmarks]) -> Moved:
+        """R_g(L(gI)) against the stage's target, and the supervised loss against true landmarks; NaN where of none.
 
-        `clean`, what E finds on the image as it is, is needed by the target `self` alone. The terms join `parts`.
+        L: what E finds on the image as it is; asked for where the target is `self`. Where R_g weighs nothing, the
+        images without landmarks are left out.
         """
-        s, c = self.s, self.s.loss
-        weight, name = (c.warm, "encoder/warm") if self.stage.target == "barycenter" else (c.c6, "encoder/R_g")
-        total = batch.I.new_zeros(())
-        known = 0 if batch.X is None else len(batch.X)
-        asked = weight > 0 and known < len(batch.I)
-        if not asked and not (known and c.supervised > 0):
-            return total
+        s, c, known = self.s, self.s.loss, batch.labelled
+        asked = known < len(batch.I) and (c.warm if self.stage.target == "barycenter" else c.c6) > 0
         I = batch.I if asked else batch.I[:known]
-        unknown = Batch(I[known:], None, None if batch.primary is None else batch.primary[known:])
+        clean = L().after(known) if asked and self.stage.target == "self" else None
         wanted = [] if batch.X is None else [batch.X]
-        wanted += [self.target(unknown, clean and clean.after(known))] if asked else []
-        source = torch.cat(wanted)  # (B, K, 2)
-        g = self._deformation(source, I.shape[-1])
-        gI = cutout(jitter(g.images(I), s.train.jitter, self.generator), s.train.cutout, self.generator)
+        if asked:
+            wanted.append(self.target(Batch(I[known:], None, _after(batch.primary, known)), clean))
+        X = torch.cat(wanted)  # (B, K, 2)
+        g = self._deformation(X, I.shape[-1])
+        gI = cutout(jitter(g.images(I), s.augment.jitter, self.generator), s.augment.cutout, self.generator)
         with s.autocast():
             logits = self.n.E(gI)  # a stack's maps each: (B, K, D, D)
-        gX = g.points(source)
-        if asked:
-            unlabelled = [stack[known:] for stack in logits]
-            parts[name] = losses.geometric_regulariser(unlabelled, gX[known:], c.c6_entropy, c.c6_coordinates)
-            if self.stage.target == "self" and c.two_sided and clean:
-                # the other direction: the un-warped view learns from the warped one
-                X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
-                gap = (g.points(clean.X_L) - X_gI)[known:]
-                parts[name] = parts[name] + c.c6_coordinates * gap.abs().mean()
-            total = total + weight * parts[name]
-        if known and c.supervised > 0:
-            labelled = [stack[:known] for stack in logits]
-            true = losses.geometric_regulariser(labelled, gX[:known], c.c6_entropy, c.c6_coordinates)
-            parts["encoder/supervised"] = true
-            total = total + c.supervised * true
-        return total
+        gX = g.points(X)
 
-    def _deformation(self, source: Tensor, size: int) -> Warp:
-        """A fresh g for each image; with an amplitude it first carries the landmarks towards an unpaired shape."""
+        def cost(rows: slice) -> Tensor:
+            stacks = [stack[rows] for stack in logits]
+            return losses.geometric_regulariser(stacks, gX[rows], c.c6_entropy, c.c6_coordinates)
+
+        R_g = cost(slice(known, None)) if asked else gX.new_tensor(torch.nan)
+        if clean and c.two_sided:  # the un-warped view learns from the warped one
+            X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
+            R_g = R_g + c.c6_coordinates * (g.points(L().X_L) - X_gI)[known:].abs().mean()
+        return Moved(R_g, cost(slice(known)) if known and c.supervised > 0 else gX.new_tensor(torch.nan))
+
+    def _deformation(self, X: Tensor, size: int) -> Warp:
+        """A fresh g for each image; with an amplitude it first carries the landmarks X towards an unpaired shape."""
         s, family = self.s, self.s.families[self.stage.warp]
         if family.amplitude == 0:
-            return Warp.sample(family, len(source), size, self.generator)
-        shapes = towards(source, s.shapes, family.amplitude, self.generator)
-        return Warp.sample(family, len(source), size, self.generator, source, shapes)
+            return Warp.sample(family, len(X), size, self.generator)
+        shapes = towards(X, s.shapes, family.amplitude, self.generator)
+        return Warp.sample(family, len(X), size, self.generator, X, shapes)
 
-    def target(self, batch: Batch, clean: Clean | None) -> Tensor:
+    def target(self, batch: Batch, clean: Landmarks | None) -> Tensor:
         """The points that g is applied to: X_b (warm start), the calibrated teacher's, or the encoder's own."""
         s, stage = self.s, self.stage
         if stage.target == "barycenter":
             return s.X_b.expand(len(batch.I), -1, -1)
-        if stage.target == "self" and clean:
+        if clean:
             return clean.X_L.detach()
-        X = both_ways(self._found, batch.I, s.permutation)
+        X = both_ways(self._teacher, batch.I, s.permutation)
         if s.train.calibrate:
-            X = self.calibration.tie(X, batch.primary, stage.modes, stage.keep)
+            X = self.calibration.tie(X, batch.primary, stage.modes or 0, 1.0 if stage.keep is None else stage.keep)
         return project(X, s.X_b) if stage.project else X
 
     @torch.no_grad()
-    def _found(self, I: Tensor) -> Tensor:
+    def _teacher(self, I: Tensor) -> Tensor:
         """The teacher's points of I; with a view g⁻¹ X(gI), a fresh g of this family for each image."""
-        g = None
-        if self.stage.view is not None:
-            g = Warp.sample(self.s.families[self.stage.view], len(I), I.shape[-1], self.generator)
-        with self.s.autocast():
-            logits = self.n.E_ema(I if g is None else g.images(I))[-1]
-        X = heatmaps.coordinates(heatmaps.log_probabilities(logits).exp())
-        return X if g is None else g.origins(X)
+        if self.stage.view is None:
+            return landmarks(self.n.E_ema, I, self.s).X_L
+        g = Warp.sample(self.s.families[self.stage.view], len(I), I.shape[-1], self.generator)
+        return g.origins(landmarks(self.n.E_ema, g.images(I), self.s).X_L)
+
+
+def _after(primary: Tensor | None, known: int) -> Tensor | None:
+    return None if primary is None else primary[known:]

@@ -1,7 +1,8 @@
 """BRULÉ's tuner (section 2, "Hyperparameters tuning") for Optuna: golden-section search along random directions.
 
-`Search` asks for one evaluation after the other and never sees a study. Nothing is kept between two trials: `replay`
-runs it over the finished ones, `next_probe` looks ahead for idle workers, the sampler reads and writes the study.
+`Search` asks for one evaluation after another and never sees a study. Nothing is remembered between two trials:
+`replay` runs the search over the finished ones, `next_probe` looks ahead for idle workers, and the sampler reads the
+study. Which trial evaluates what is written in the study's user attributes.
 """
 
 import hashlib
@@ -15,26 +16,61 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from optuna._transform import _SearchSpaceTransform as Cube
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import intersection_search_space
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 GOLDEN = (math.sqrt(5) - 1) / 2
-SHORTEST, FINEST = 0.1, 1 / 64  # the least length of a segment, in steps; the least step, in first steps
-CLAIM, LOOKS = "golden_section:claim", 200  # at a rival that has not made up its mind, 10 ms apart
+SHORTEST, FINEST = 0.1, 1 / 64  # the shortest segment, in steps; the finest step, in first steps
+CLAIM, LOST = "golden_section:claim", "golden_section:lost"  # names of study attributes, before `:` and a trial number
+LOOKS = 200  # how often to look at an undecided rival, every 10 ms
 
 Params = dict[str, Any]
 Ranges = Mapping[str, BaseDistribution]
+Number = FloatDistribution | IntDistribution
 Point = npt.NDArray[np.float64]
 Key = tuple[str, int, int, float]
-"""Of a probe: the mark of the key of its line's first incumbent, line, direction, share of the segment."""
+"""Identifies a probe: a digest of the key of its line's first incumbent, line, direction, share of the segment."""
+
+
+class Cube:
+    """Parameters ↔ points of the unit cube: each range, or its logarithm, is stretched linearly over [0, 1].
+
+    A range of steps reaches half a step beyond its ends, so that all its values have equal shares.
+    """
+
+    def __init__(self, ranges: Mapping[str, Number]) -> None:
+        self._ranges = ranges
+        self._low = np.array([_scaled(d, d.low - (d.step or 0) / 2) for d in ranges.values()])
+        self._width = np.array([_scaled(d, d.high + (d.step or 0) / 2) for d in ranges.values()]) - self._low
+
+    def point(self, params: Params) -> Point:
+        inner = np.array([_scaled(d, params[name]) for name, d in self._ranges.items()])
+        return np.asarray(np.clip((inner - self._low) / self._width, 0, 1))
+
+    def params(self, point: Point) -> Params:
+        inner = (self._low + point * self._width).tolist()
+        return {name: _legal(d, x) for (name, d), x in zip(self._ranges.items(), inner, strict=True)}
+
+
+def _scaled(distribution: Number, value: float) -> float:
+    return math.log(value) if distribution.log else float(value)
+
+
+def _legal(d: Number, scaled: float) -> float:
+    """The value of this range that is nearest to a point on its scale. As in Optuna, `high` itself is left out."""
+    value = math.exp(scaled) if d.log else scaled
+    if isinstance(d, IntDistribution):
+        return min(max(d.low + d.step * math.floor((value - d.low) / d.step + 0.5), d.low), d.high)
+    if d.step is not None:
+        return min(max(d.low + d.step * round((value - d.low) / d.step), d.low), d.high)
+    return min(max(value, d.low), math.nextafter(d.high, d.low))
 
 
 class Outcome(NamedTuple):
-    """Of a probe: its trial, what is minimised (inf: the worst; nan: it runs), its parameters if known, else {}."""
+    """What came of a probe: its trial, the loss (inf: the worst; nan: still running), the parameters or {}."""
 
     key: Key
     number: int
@@ -43,7 +79,7 @@ class Outcome(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """An evaluation to make, its line's first incumbent, the best outcome so far, roughly the chance to beat that."""
+    """An evaluation to make, its line's first incumbent, the best outcome so far, a rough chance of beating that."""
 
     key: Key
     origin: int | None
@@ -58,7 +94,7 @@ Asking = Generator[Probe, Outcome, Outcome]
 
 @dataclass(frozen=True)
 class Step:
-    """A decided evaluation: `line` −1 is the start, `t` a length in the unit cube, the incumbent the best so far."""
+    """A decided evaluation. `line` −1 is the start, `t` a length in the unit cube, `incumbent` the best so far."""
 
     number: int
     line: int
@@ -84,14 +120,14 @@ class Segment(NamedTuple):
         t = at * self.length
         point = np.clip(self.x + t * self.u, 0, 1)  # against rounding alone
         key = (_mark(self.incumbent.key), self.line, self.direction, at)
-        return Probe(key, self.incumbent.number, t, lambda: self.cube.untransform(point), best, chance)
+        return Probe(key, self.incumbent.number, t, lambda: self.cube.params(point), best, chance)
 
 
 @dataclass(frozen=True)
 class Search:
-    """What it asks for depends on these (see the sampler) and on the answers alone."""
+    """What the search asks for depends on these settings (see the sampler) and on the answers alone."""
 
-    cube: Cube  # parameters ↔ points of the unit cube
+    cube: Cube
     starts: Mapping[Key, Params]
     seed: Sequence[int]
     step: float
@@ -101,23 +137,20 @@ class Search:
     adapt: bool
 
     def probes(self) -> Asking:
-        """The starts, then line after line, for ever. Every probe is answered by its outcome."""
+        """Ask for the starts, then for line after line without end. Send each probe's outcome as the answer."""
         best: Outcome | None = None
         for key, params in self.starts.items():
             outcome = yield Probe(key, None, 0.0, params.copy, best)
             best = _better(best or outcome, outcome)
         assert best is not None
-        x, step = self._point(best), self.step
+        x, step = self.cube.point(best.params), self.step
         for line in itertools.count():
             best = yield from self._line(line, x, step, best)
-            old, x = x, self._point(best)
+            old, x = x, self.cube.point(best.params)
             if self.adapt:  # the next first inner point lies as far away as this line has led
                 step = float(np.linalg.norm(x - old)) / (1 - GOLDEN) or step / 2
                 step = min(max(step, FINEST * self.step), self.step)
         raise AssertionError("there is always another line")
-
-    def _point(self, outcome: Outcome) -> Point:
-        return np.asarray(np.clip(self.cube.transform(outcome.params), 0, 1))
 
     def _line(self, line: int, x: Point, step: float, incumbent: Outcome) -> Asking:
         """One line from the incumbent at x; returns the next incumbent."""
@@ -140,10 +173,10 @@ class Search:
         return best if best.loss < math.inf else incumbent
 
     def _rays(self, line: int, x: Point, step: float) -> Iterator[tuple[int, Point, float]]:
-        """u_{r,j}, uniform on the sphere, and the way along it: `step`, or to the face of the cube that it meets.
+        """Directions u_{r,j}, uniform on the sphere, and how far to go: `step`, or up to a face of the cube.
 
-        Every second u is the opposite of the one before it: where a function is smooth, one of the two descends. What
-        would leave through a face at once is turned inwards, so that no segment is shorter than SHORTEST.
+        Every second u is the opposite of the one before it: where a function is smooth, one of the two descends.
+        Components that would leave through a face at once are turned inwards, so no segment is shorter than SHORTEST.
         """
         seen: set[bytes] = set()
         for direction in range(self.directions):
@@ -151,7 +184,7 @@ class Search:
             u *= (-1) ** direction
             u /= np.linalg.norm(u)
             u = np.where(_room(x, u) < SHORTEST * step, -u, u)
-            if u.tobytes() not in seen:  # in one dimension there are only two, in a corner one
+            if u.tobytes() not in seen:  # one dimension has only two, a corner only one
                 yield direction, u, min(step, float(_room(x, u).min()))
             seen.add(u.tobytes())
 
@@ -173,12 +206,12 @@ class Search:
 
 
 def _room(x: Point, u: Point) -> Point:
-    """How far x can go along u until it meets a face, dimension by dimension."""
+    """How far x can go along u before it meets a face, dimension by dimension."""
     return np.where(u > 0, 1 - x, x) / np.abs(u)
 
 
 def _mark(key: Key) -> str:
-    """Short for a key and, through its own first part, for all that led to it: whichever trials may have made them."""
+    """A digest of a key and, through the digest in its own first part, of all that led to it, whatever the trials."""
     return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
 
 
@@ -187,7 +220,7 @@ def _better(best: Outcome, outcome: Outcome) -> Outcome:
 
 
 def replay(search: Search, ledger: Mapping[Key, Outcome], sign: int = 1) -> tuple[list[Step], Probe]:
-    """The decided path, and the probe it waits for. A pure function; `sign` −1 tells values that are maximised."""
+    """The decided path, and the probe that it waits for. `sign` is −1 where values are maximised."""
     run, path = search.probes(), list[Step]()
     probe = next(run)
     while (outcome := ledger.get(probe.key)) and not math.isnan(outcome.loss):
@@ -199,7 +232,7 @@ def replay(search: Search, ledger: Mapping[Key, Outcome], sign: int = 1) -> tupl
 
 
 def next_probe(search: Search, ledger: Mapping[Key, Outcome]) -> Probe:
-    """The likeliest probe to be needed that no trial has yet: running ones may turn out the worst or the best."""
+    """The probe most likely to be needed that no trial has yet: running ones may turn out the worst or the best."""
     order, futures = itertools.count(1), [(0.0, 0, dict(ledger))]
     while True:
         unlikely, _, future = heapq.heappop(futures)
@@ -211,20 +244,44 @@ def next_probe(search: Search, ledger: Mapping[Key, Outcome]) -> Probe:
             heapq.heappush(futures, (unlikely - math.log(chance), next(order), guess))
 
 
-class GoldenSectionSampler(BaseSampler):
-    """From the incumbent a segment in a random direction, golden-section search on it, from the best point the next.
+class Claim(NamedTuple):
+    """What a trial evaluates, and from which incumbent.
 
-    Lengths are those in the unit cube of the float and int parameters, logarithmic ones by their logarithm. The start
-    is the best trial made before the first one of the search, else `start`, and the middle where that is silent. A
-    probe that failed is tried once more, then counts as the worst, as a pruned one does; a failed trial with the user
-    attribute `lost` lost its worker, which is not held against its probe.
+    since: trials that others made count as starts up to this number, which the first worker to claim a probe sets.
+    settled: whether the worker has made up its mind; see `_claimed`.
+    """
+
+    key: Key
+    origin: int | None
+    since: int
+    settled: bool = False
+
+
+class View(NamedTuple):
+    """A study at one moment: its trials, and by their numbers what they claim and which of them lost their workers."""
+
+    trials: list[FrozenTrial]
+    claims: dict[int, Claim]
+    lost: set[int]
+
+    def since(self, default: float) -> float:
+        return min((claim.since for claim in self.claims.values()), default=default)
+
+
+class GoldenSectionSampler(BaseSampler):
+    """From the incumbent, golden-section search on a segment in a random direction; from the best point, the next one.
+
+    Lengths are those in the unit cube of the float and int parameters, taken by their logarithm where their range is
+    logarithmic. The search starts from the best trial made before its first one, else from `start`, else from the
+    middle of each range. A failed probe is tried once more, then counts as the worst, as a pruned one does at once. A
+    trial that failed because its worker was lost is not held against its probe: see `forgive`.
 
     seed: of the directions; None takes the study's name, on which its workers agree.
     ranges: what is searched, so that even the first trial belongs to the search; else Optuna's intersection of spaces.
-    step, tolerance: the longest segment; the share of its segment below which a bracket is short enough.
-    directions: so many are tried until an inner point beats the incumbent; if none does, the best of them is followed.
-    remeasure: a line begins with its incumbent's parameters, whose fresh value is the one to beat.
-    adapt: the step follows how far the last line led, and is halved where it led nowhere; False: it stays.
+    step, tolerance: the longest segment; a bracket shorter than this share of its segment ends the line.
+    directions: how many are tried for an inner point that beats the incumbent; if none does, the best is followed.
+    remeasure: each line begins by evaluating its incumbent again; the fresh value is the one to beat.
+    adapt: the step follows how far the last line led, and is halved where it led nowhere; False keeps the step.
     """
 
     def __init__(
@@ -249,97 +306,114 @@ class GoldenSectionSampler(BaseSampler):
 
     def path(self, study: Study) -> list[Step]:
         """The decided evaluations, in order, whoever made them and whatever else was evaluated."""
-        self._raise_error_if_multi_objective(study)
-        trials = study.get_trials(deepcopy=False)
-        ranges = self._searched(trials)
-        return replay(*self._read(study, trials, ranges), _sign(study))[0] if ranges else []
+        _check(study)
+        view = _look(study)
+        ranges = self._searched(view.trials)
+        return replay(*self._read(study, view, ranges), _sign(study))[0] if ranges else []
 
     def origin(self, study: Study, trial: FrozenTrial) -> int | None:
         """The trial that was the incumbent when the line of `trial` began; None for the start and off the lines.
 
-        For a trial ahead of the decided path, the one that was supposed to be.
+        For a trial ahead of the decided path, the one that was expected to be.
         """
-        claim = study._storage.get_trial(trial._trial_id).system_attrs.get(CLAIM, {"origin": None})
-        path = self.path(study)
+        claim, path = _look(study).claims.get(trial.number), self.path(study)
         lines = {step.number: step.line for step in path}
         before = [step.incumbent for step in path if step.line < lines.get(trial.number, -1)]
-        return before[-1] if before else claim["origin"]
+        return before[-1] if before else claim and claim.origin
 
-    def line(self, trial: FrozenTrial) -> int | None:
+    def line(self, study: Study, trial: FrozenTrial) -> int | None:
         """The number of the line that a trial is a probe of; −1 for the start, None for trials that others made."""
-        key = _key(trial)
-        return key and key[1]
+        claim = _look(study).claims.get(trial.number)
+        return claim and claim.key[1]
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._searched(study.get_trials(deepcopy=False))
+        return {**self._searched(study.get_trials(deepcopy=False))}
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Params:
-        self._raise_error_if_multi_objective(study)
-        if not search_space or "fixed_params" in trial.system_attrs:
-            return self._first(search_space)  # what was not enqueued
+        _check(study)
+        ranges = _numeric(search_space)
+        if not ranges or "fixed_params" in trial.system_attrs:
+            return self._first(ranges)  # for parameters that were not enqueued
         while True:
-            others = _others(study, trial)
-            probe = next_probe(*self._read(study, others, search_space))
-            claim = {"key": probe.key, "origin": probe.origin, "since": _since(others, trial.number)}
-            if _claimed(study, trial, claim):
+            view = _look(study, trial.number)
+            probe = next_probe(*self._read(study, view, ranges))
+            if _claimed(study, trial, Claim(probe.key, probe.origin, int(view.since(trial.number)))):
                 return probe.params()
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        self._raise_error_if_multi_objective(study)
-        earlier = study.get_trials(deepcopy=False)[: trial.number]
-        if self._ranges is None and _numeric(param_distribution) and all(t.state == TrialState.FAIL for t in earlier):
-            return self._first({param_name: param_distribution})[param_name]
+        _check(study)
+        space, earlier = _numeric({param_name: param_distribution}), study.get_trials(deepcopy=False)[: trial.number]
+        if self._ranges is None and space and all(t.state == TrialState.FAIL for t in earlier):
+            return self._first(space)[param_name]
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
     def reseed_rng(self) -> None:
-        self._independent.reseed_rng()  # the search has nothing to reseed
+        self._independent.reseed_rng()  # the search itself draws nothing that another worker could draw as well
 
-    def _searched(self, trials: list[FrozenTrial]) -> dict[str, BaseDistribution]:
-        ranges = intersection_search_space(trials) if self._ranges is None else self._ranges
-        return {name: ranges[name] for name in sorted(ranges) if _numeric(ranges[name])}
+    def _searched(self, trials: list[FrozenTrial]) -> dict[str, Number]:
+        ranges = _numeric(intersection_search_space(trials) if self._ranges is None else self._ranges)
+        return {name: ranges[name] for name in sorted(ranges)}
 
-    def _first(self, ranges: Ranges) -> Params:
+    def _first(self, ranges: Mapping[str, Number]) -> Params:
         """The parameters of the start. Raises ValueError where `start` lies outside its range."""
-        params = Cube(dict(ranges), transform_0_1=True).untransform(np.full(len(ranges), 0.5)) if ranges else {}
+        params = Cube(ranges).params(np.full(len(ranges), 0.5))
         for name in params.keys() & self._start.keys():
-            inner = ranges[name].to_internal_repr(self._start[name])
-            if not ranges[name]._contains(inner):
+            distribution: BaseDistribution = ranges[name]
+            inner = distribution.to_internal_repr(self._start[name])
+            if not _inside(ranges[name], inner):
                 raise ValueError(
                     f"start: {name}={self._start[name]} lies outside {ranges[name]}; change one of the two"
                 )
-            params[name] = ranges[name].to_external_repr(inner)
+            params[name] = distribution.to_external_repr(inner)
         return params
 
-    def _read(self, study: Study, trials: Sequence[FrozenTrial], ranges: Ranges) -> tuple[Search, dict[Key, Outcome]]:
-        """What the trials say: the search from its starts, and its probes so far."""
-        first, since = self._first(ranges), _since(trials, math.inf)
+    def _read(self, study: Study, view: View, ranges: Mapping[str, Number]) -> tuple[Search, dict[Key, Outcome]]:
+        """The search from the starts that these trials give it, and what its probes came to so far."""
+        first, since = self._first(ranges), view.since(math.inf)
         starts, ledger, failed = dict[Key, Params](), dict[Key, Outcome](), set[Key]()
-        for trial in trials:
-            key, whole = _key(trial), ranges.keys() <= trial.params.keys()
+        for trial in view.trials:
+            claim, lost = view.claims.get(trial.number), trial.number in view.lost
+            key, whole = claim and claim.key, ranges.keys() <= trial.params.keys()
             params = first | trial.system_attrs.get("fixed_params", {}) | trial.params
             params = {name: params[name] for name in ranges}
             early = trial.number < since and trial.state != TrialState.FAIL
             if key is None and early and (whole or _enqueued(trial)):
                 key = (str(trial.number), -1, 0, 0.0)
                 starts[key] = params
-            lost = trial.user_attrs.get("lost", False)
             if key and trial.state == TrialState.FAIL and (lost or key not in failed):
                 failed |= set() if lost else {key}  # a first failure frees the probe
             elif key:
                 ledger.setdefault(key, Outcome(key, trial.number, _loss(study, trial), params if whole else {}))
         seed = list(study.study_name.encode()) if self._seed is None else [self._seed]
-        search = Search(Cube(dict(ranges), transform_0_1=True), starts or {("", -1, 0, 0.0): first}, seed, *self._rules)
-        return search, ledger
+        return Search(Cube(ranges), starts or {("", -1, 0, 0.0): first}, seed, *self._rules), ledger
 
 
-def _numeric(distribution: BaseDistribution) -> bool:
-    return not (distribution.single() or isinstance(distribution, CategoricalDistribution))
+def forgive(study: Study, trial: FrozenTrial | Trial) -> None:
+    """Do not hold a failed trial against its probe, since only its worker was lost.
+
+    RDBStorage takes this function as its `heartbeat_stale_trial_callback`.
+    """
+    study.set_user_attr(f"{LOST}:{trial.number}", True)
+
+
+def _numeric(ranges: Ranges) -> dict[str, Number]:
+    return {name: d for name, d in ranges.items() if isinstance(d, Number) and not d.single()}
+
+
+def _inside(d: Number, value: float) -> bool:
+    steps = 0.0 if d.step is None else (value - d.low) / d.step
+    return d.low <= value <= d.high and abs(steps - round(steps)) < 1e-8
 
 
 def _enqueued(trial: FrozenTrial) -> bool:
     return "fixed_params" in trial.system_attrs and not trial.state.is_finished()
+
+
+def _check(study: Study) -> None:
+    if len(study.directions) > 1:
+        raise ValueError("golden-section search has a single objective; give a study of several another sampler")
 
 
 def _sign(study: Study) -> int:
@@ -353,33 +427,31 @@ def _loss(study: Study, trial: FrozenTrial) -> float:
     return math.inf if value is None or math.isnan(value) else _sign(study) * value
 
 
-def _key(trial: FrozenTrial) -> Key | None:
-    claim = trial.system_attrs.get(CLAIM)
-    return tuple(claim["key"]) if claim else None
+def _look(study: Study, without: int | None = None) -> View:
+    """The study without one trial. Trials are read before claims, so that a finished trial's claim is never missed."""
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.number != without]
+    attrs = study.user_attrs
+    found = {t.number: attrs[name] for t in trials if (name := f"{CLAIM}:{t.number}") in attrs}
+    claims = {n: Claim(**claim | {"key": tuple(claim["key"])}) for n, claim in found.items()}  # JSON has only lists
+    return View(trials, claims, {t.number for t in trials if f"{LOST}:{t.number}" in attrs})
 
 
-def _since(trials: Sequence[FrozenTrial], default: float) -> float:
-    """Trials of others count as starts up to this number, which the first worker to claim a probe has set."""
-    return min((t.system_attrs[CLAIM]["since"] for t in trials if CLAIM in t.system_attrs), default=default)
-
-
-def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    return [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-
-
-def _claimed(study: Study, trial: FrozenTrial, claim: dict[str, Any]) -> bool:
+def _claimed(study: Study, trial: FrozenTrial, claim: Claim) -> bool:
     """Take a probe, unless a rival has it.
 
-    Who sees no rival settles. Of two that see each other the higher lets go, and the lower waits to see whether it had
-    settled before: looking once would not tell it.
+    A worker that sees no rival settles. Of two that see each other, the one with the higher number lets go, and the
+    other waits to see whether the first had settled before: a single look would not show it.
     """
-    study._storage.set_trial_system_attr(trial._trial_id, CLAIM, {**claim, "settled": False})
+    name = f"{CLAIM}:{trial.number}"
+    study.set_user_attr(name, claim._asdict())
     for _ in range(LOOKS):
-        rivals = [t for t in _others(study, trial) if _key(t) == claim["key"] and t.state != TrialState.FAIL]
+        view = _look(study, trial.number)
+        alive = {t.number for t in view.trials if t.state != TrialState.FAIL}
+        rivals = {number: other for number, other in view.claims.items() if other.key == claim.key and number in alive}
         if not rivals:
-            study._storage.set_trial_system_attr(trial._trial_id, CLAIM, {**claim, "settled": True})
+            study.set_user_attr(name, claim._replace(settled=True)._asdict())
             return True
-        if any(t.number < trial.number or t.system_attrs[CLAIM]["settled"] for t in rivals):
+        if any(number < trial.number or other.settled for number, other in rivals.items()):
             return False
         time.sleep(0.01)
     return False

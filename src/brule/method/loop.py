@@ -1,8 +1,6 @@
-"""The resume state of a run: one file, replaced atomically, that holds everything the next iteration depends on.
+"""The training loop: iterations, what is due between them, an exact resume, and the tuner's say.
 
-The training loop: iterations, what is due between them, an exact resume, and the tuner's say.
-
-Files, MLflow, the terminal: the observer's.
+The resume state is one file, replaced atomically. All other files, MLflow and the terminal belong to the observer.
 """
 
 import io
@@ -92,7 +90,7 @@ class Loop:
             self._advance(observer)
             self._turn(observer)
             stopping = observer.stopping()
-            if training.iteration % training.config.train.save_every == 0 or training.over or stopping:
+            if training.iteration % training.config.machine.save_every == 0 or training.over or stopping:
                 observer.saving()
                 checkpoint.save(self.state() | {"carry": carry})
             if stopping:
@@ -100,13 +98,13 @@ class Loop:
 
     def _advance(self, observer: Observer) -> None:
         """One iteration, and what is due after it: the log, the validation, the pictures."""
-        training, every = self.training, self.training.config.train
+        training, every = self.training, self.training.config.machine
         moment = training.schedule.at(training.iteration)
         training.step(moment)
         done = training.iteration
         if done % every.log_every == 0 or training.over:
             observer.iteration(done, moment, training.log(moment))
-        if done % every.validate_every == 0 or training.over:
+        if done % training.config.train.validate_every == 0 or training.over:
             training.validate(moment)
         if done % every.sample_every == 0 or training.over:
             observer.pictures(training, done)

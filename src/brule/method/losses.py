@@ -24,8 +24,9 @@ class BarycenterTerms:
     c13: float = 1.0
     coupling: Literal["index", "ot"] = "index"
     alignment: Literal["affine", "similarity"] = "affine"
-    ridge: float = 1e-3
     detach_affine: bool = False
+    ridge: float = 1e-3
+    """Keeps A of a collapsed set near the identity; see `transport.affine`."""
     tolerances: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 

@@ -1,6 +1,7 @@
 """Which stage an iteration belongs to, and what its rates are: a pure function of the parameters."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from brule import config
@@ -26,11 +27,11 @@ class Moment:
 
 
 class Schedule:
-    """The stages of a run, one after the other."""
+    """The stages of a run, one after the other; `ramp` is `train.ramp`."""
 
-    def __init__(self, train: config.Train) -> None:
-        self.train = train
-        self.stages = [(name, stage) for name, stage in train.stages.items() if stage.iterations > 0]
+    def __init__(self, stages: Mapping[str, config.Stage], ramp: int) -> None:
+        self.spans, self.ramp = dict(stages), ramp
+        self.stages = [(name, stage) for name, stage in stages.items() if stage.iterations > 0]
         self.iterations = sum(stage.iterations for _, stage in self.stages)
 
     def at(self, iteration: int) -> Moment:
@@ -43,8 +44,8 @@ class Schedule:
                 return Moment(
                     name=name,
                     stage=stage,
-                    encoder=stage.encoder_every > 0 and local % stage.encoder_every == 0,
-                    gan=stage.gan_every > 0 and local % stage.gan_every == 0,
+                    encoder=stage.encoder_period > 0 and local % stage.encoder_period == 0,
+                    gan=bool(stage.gan_every) and local % (stage.gan_every or 1) == 0,
                     gan_turn=gan_turn,
                     encoder_rate=_rate(local, stage),
                     ramp=self._ramp(gan_turn) if stage.gan_every else 0.0,
@@ -56,14 +57,14 @@ class Schedule:
     def span(self, stage: str) -> tuple[int, int]:
         """The first iteration of a stage, and the first one after it; a stage without iterations has none."""
         first = 0
-        for name, other in self.train.stages.items():
+        for name, other in self.spans.items():
             if name == stage:
                 return first, first + other.iterations
             first += other.iterations
         raise KeyError(stage)
 
     def _ramp(self, gan_turn: int) -> float:
-        return min(1.0, gan_turn / self.train.ramp) if self.train.ramp else 1.0
+        return min(1.0, gan_turn / self.ramp) if self.ramp else 1.0
 
 
 def _rate(local: int, stage: config.Stage) -> float:

@@ -1,8 +1,4 @@
-"""The checkpoint that ships, and what decides that it does.
-
-What is measured on held-out images while training: NME, W₁ score and the collapse monitors.
-
-A run: its networks and all else that changes in it, one iteration, validation, the best checkpoint.
+"""A run: its networks and all else that changes in it, one iteration, validation, and the checkpoint that ships.
 
 An iteration depends on the saved state and on (seed, iteration) alone.
 """
@@ -24,13 +20,11 @@ from brule.errors import BruleError
 from brule.maths import metrics
 from brule.maths.images import mirror_all, to_tensor
 from brule.maths.monitors import probe
-from brule.maths.warps import Family
-from brule.method import context as bundle
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches, derive, generator
-from brule.method.collapse import noted
-from brule.method.context import Settings
+from brule.method.collapse import columns
+from brule.method.context import Networks, Optimisers, Settings
 from brule.method.geometry import Calibration
 from brule.method.schedule import Moment, Schedule
 
@@ -64,7 +58,7 @@ def validate(
     try:
         found, monitors = probe(lambda I: encoder(I)[-1], _batches(crops, device), X_b, pair)
     except ValueError:  # transport's word for NaN
-        return {}, ["encoder is without a finite answer; look at the learning rates in train.stages, train.precision"]
+        return {}, ["encoder is not finite in its answers; look at the learning rates in stages, machine.precision"]
     row = {f"monitors/{name}": value for name, value in monitors.items()}
     if crops.landmarks is not None:
         known = np.isfinite(crops.landmarks).all((1, 2))
@@ -108,28 +102,30 @@ class Training:
 
     def __init__(self, config: Config, inputs: Inputs, device: torch.device) -> None:
         self.config, self.inputs, self.device = config, inputs, device
-        self.schedule = Schedule(config.train)
+        self.schedule = Schedule(config.stages, config.train.ramp)
         torch.manual_seed(derive(config.seed, 0, "initialisation") % 2**63)
-        landmarks, size = len(inputs.X_b), config.prepare.image_size
-        self.networks = bundle.build(config.model, config.train, landmarks, size, device)
-        self.optimisers = bundle.optimisers(self.networks, config.train)
+        self.networks = Networks.build(config, len(inputs.X_b), device)
+        self.optimisers = Optimisers.build(self.networks, config)
         if inputs.initial:
             for encoder in (self.networks.E, self.networks.E_ema.module):
                 encoder.load_state_dict(inputs.initial)
         self.X_b = torch.tensor(inputs.X_b, dtype=torch.float32, device=device)
-        flip = torch.tensor(inputs.scheme.flip, device=device) if config.train.flip and inputs.scheme.flip else None
+        flip = torch.tensor(inputs.scheme.flip, device=device) if config.augment.flip and inputs.scheme.flip else None
         shapes = torch.tensor(inputs.shapes, dtype=torch.float32, device=device)
         if flip is not None:  # images are mirrored: so is what they are held against
             shapes = torch.cat((shapes, mirror_all(shapes, flip)))
             self.X_b = (self.X_b + mirror_all(self.X_b[None], flip)[0]) / 2
         self.settings = Settings(
-            config.model,
-            config.loss,
-            config.train,
-            self.X_b,
-            shapes,
-            flip if config.train.mirror else None,
-            {name: Family(**family.model_dump()) for name, family in config.warp.items()},
+            model=config.model,
+            loss=config.loss,
+            train=config.train,
+            augment=config.augment,
+            clip=config.optimiser.clip,
+            precision=config.machine.precision,
+            families=config.warp,
+            X_b=self.X_b,
+            shapes=shapes,
+            permutation=flip if config.train.mirror else None,
         )
         framed = bool(inputs.encoder.index["framed"].any() or inputs.gan.index["framed"].any())
         self.calibration = Calibration(self.X_b, shapes, framed=framed)
@@ -197,7 +193,7 @@ class Training:
     def validate(self, moment: Moment) -> None:
         """Measure the encoder's average on the validation split: a row of the history, and perhaps the best so far."""
         row, alarms = self._measured()
-        self._record({"stage": moment.name, **row, **noted(alarms)})
+        self._record({"stage": moment.name, **row, **columns(alarms)})
         if not row:  # the encoder answers NaN: nothing that could ship
             return
         score, healthy = row.get("validation/w1", -float(self.iteration)), not alarms
@@ -209,14 +205,13 @@ class Training:
     def _record(self, row: Row) -> None:
         self.history.append({"iteration": self.iteration, **row})
 
-    def weigh(self, coefficients: Mapping[str, float]) -> None:
+    def set_coefficients(self, coefficients: Mapping[str, float]) -> None:
         """From now on with these coefficients of the loss, {"c5": …}."""
         self.settings = replace(self.settings, loss=self.settings.loss.model_copy(update=dict(coefficients)))
 
-    def compute(self, precision: str) -> None:
+    def set_precision(self, precision: str) -> None:
         """From now on with convolutions in this precision, float32 or bfloat16."""
-        train = self.settings.train.model_copy(update={"precision": precision})
-        self.settings = replace(self.settings, train=train)
+        self.settings = replace(self.settings, precision=precision)
 
     def score(self) -> float:
         """W₁ over the eye distance on the validation split, in percent; infinite for an encoder that answers NaN.

@@ -1,4 +1,4 @@
-"""The `evaluate` stage: the detector measured on faces that training never saw: numbers, pictures, card and page."""
+"""The `evaluate` stage: the detector measured on images that training never saw, as numbers, figures, card and page."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import metrics
-from brule.stages import card, scores, wording
+from brule.stages import card, wording
 from brule.stages.report import Findings, gather, page
-from brule.stages.scores import Floats, Split, look, measure, speed
+from brule.stages.scores import (
+    Floats,
+    Split,
+    measure,
+    measure_samples,
+    monitors,
+    requested_shapes,
+    sample_rows,
+    speed,
+)
 from brule.tracking import registry
 from brule.tracking.registry import Measured
 
 MODELS, RESULTS = Path("models"), Path("results")
 FIGURES = RESULTS / "figures"
-
-_CURVES = {
-    "detector": "detector",
-    "floor": "floor: the barycenter everywhere",
-    "oracle_affine": "oracle: affine map",
-    "oracle_similarity": "oracle: similarity",
-}
+RECIPE = Path("params.yaml"), Path("dvc.lock")
+"""What MLflow keeps with the run, so that it can be repeated."""
+_BATCH = 64
+_CURVES = ("detector", "floor", "oracle_affine", "oracle_similarity")
 _THRESHOLDS = np.linspace(0, 30, 301)
 
 
@@ -44,12 +50,13 @@ def evaluate(config: Config) -> dict[str, Any]:
     """Write results/metrics.json, ced.csv, figures and report.html, and models/README.md; return the metrics.
 
     The MLflow run of the training is continued, and the detector becomes a version of the model `tracking.model` in
-    MLflow's registry. Splits without landmarks have null scores and pictures of the answers.
+    MLflow's registry. A split without landmarks has null scores, and its figures show the answers alone. Raises
+    BruleError naming an input that is missing, damaged or made for other landmarks.
     """
-    detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.train.device))
+    detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.machine.device))
     trained = prepared.read_manifest(RESULTS / "train.json", "run the train stage again")
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
-    X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size
+    X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
     healthy = metrics.monitors(unpaired, X_b, detector.scheme.normaliser)
     with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
         run.params(flatten(config))
@@ -57,31 +64,31 @@ def evaluate(config: Config) -> dict[str, Any]:
         splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
         seen = splits["test" if len(splits["test"].images) else "validation"]
         report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
-        report["monitors"] = look(detector, seen.images, X_b, batch)
+        report["monitors"] = monitors(detector, seen.images, X_b, batch)
         report["alarms"] = _ended(trained) + metrics.alarms(report["monitors"], healthy)
         report["images_per_second"] = speed(detector, seen.images, batch)
-        shapes = scores.held_out(splits["validation"].truth, unpaired)
-        report["samples"] = scores.measure_samples(gan, detector, shapes, splits["validation"].images, batch)
+        shapes = requested_shapes(splits["validation"].truth, unpaired)
+        report["samples"] = measure_samples(gan, detector, shapes, splits["validation"].images, batch)
         files.write_json(RESULTS / "metrics.json", _finite(report))
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
-        shutil.rmtree(FIGURES, ignore_errors=True)  # what another run drew is none of this one's
+        shutil.rmtree(FIGURES, ignore_errors=True)  # figures of an earlier run must not appear in this one
         draw(detector, splits, config.evaluate.overlays, healthy)
         if gan.iterations:
-            rows, asked = scores.panel(gan, shapes, config.evaluate.overlays)
-            figures.sample_grid(rows, asked, FIGURES / "samples.png", detector.scheme, marked=2)
+            rows, requested = sample_rows(gan, shapes, config.evaluate.overlays)
+            figures.sample_grid(rows, requested, FIGURES / "samples.png", detector.scheme, marked=2)
         files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
         limits, address = metrics.bounds(healthy), run.address()
-        told = Findings(detector, report, trained, manifest, flatten(config), limits, address, gather(RESULTS))
-        files.write_text(RESULTS / "report.html", page(told))
-        _tell(run, report, int(trained.get("best_iteration", 0)))
+        found = Findings(detector, report, trained, manifest, flatten(config), limits, address, gather(RESULTS))
+        files.write_text(RESULTS / "report.html", page(found))
+        _log(run, report, int(trained.get("best_iteration", 0)))
         measured = _measured(report, splits["validation"], detector)
         registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
     return report
 
 
-def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
+def _log(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     """Pass the numbers and the files on to MLflow."""
-    # Training has charts named validation/… and monitors/… of its own; these points do not belong on them.
+    # Training has charts of its own named validation/… and monitors/…; these points do not belong on them.
     own = ("test", "samples")
     named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
     run.metrics(dict(numbers(named)), iteration)
@@ -89,10 +96,14 @@ def _tell(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     run.artifact(FIGURES, "figures")
     for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
         run.artifact(path, "results")
+    # From the working directory: `dvc exp run --temp` runs in a copy of the project with parameters of its own.
+    for path in RECIPE:
+        if path.is_file():
+            run.artifact(path)
 
 
 def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:
-    """What decides whether this detector takes the place of the best one so far."""
+    """The facts that decide whether this detector takes the place of the best one so far."""
     digest = hashlib.sha256(json.dumps(detector.scheme.to_json()).encode())
     for array in (validation.images, validation.truth):
         digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -101,13 +112,13 @@ def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) 
 
 
 def _ended(trained: Mapping[str, Any]) -> list[str]:
-    """How the training ended if it collapsed, which must be known even where the detector written is a healthy one."""
+    """How the training ended if it collapsed. That is reported even if the detector it wrote is a healthy one."""
     collapsed = trained.get("collapsed")
     return [collapsed["sentence"]] if collapsed else []
 
 
 def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """('test/nme', 7.1), …: the numbers of a report under names that MLflow groups; what is no number is left out."""
+    """('test/nme', 7.1), …: the numbers of a report under names that MLflow groups. Other values are left out."""
     for name, value in report.items():
         if isinstance(value, Mapping):
             yield from numbers(value, f"{prefix}{name}/")
@@ -116,7 +127,7 @@ def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def ced_table(split: Split) -> str:
-    """results/ced.csv: the share of images within each threshold (percent); empty cells without landmarks."""
+    """results/ced.csv: the share of images within each threshold (percent); the cells are empty without landmarks."""
     table = {"threshold": _THRESHOLDS}
     for name in _CURVES:
         missing = np.full(len(_THRESHOLDS), np.nan)
@@ -125,9 +136,10 @@ def ced_table(split: Split) -> str:
 
 
 def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float]) -> None:
-    """results/figures: the error's distribution, the best, median and worst faces, and the course of training."""
+    """results/figures: the distribution of the error, the best, median and worst images, and the course of training."""
     test, validation = splits["test"], splits["validation"]
-    figures.ced({label: test.errors[name] for name, label in _CURVES.items() if test.errors}, FIGURES / "ced.png")
+    curves = {wording.YARDSTICKS[name]: test.errors[name] for name in _CURVES if test.errors}
+    figures.ced(curves, FIGURES / "ced.png")
     shown = test if len(test.images) else validation
     if len(shown.images):
         errors = shown.errors.get("detector")
@@ -141,14 +153,11 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Print the scores beside the floor and the oracles, what they mean in words, and where the pictures are."""
+    """Print the scores beside the floor and the oracles, what they mean in words, and where the figures are."""
     console = console or Console()
-    table = Table("error, %", "test NME", "test W₁", "validation NME", "validation W₁")
-    rows = {"detector": "", "floor: X_b everywhere": "floor_"}
-    rows |= {"oracle: similarity": "oracle_similarity_", "oracle: affine map": "oracle_affine_"}
-    for label, prefix in rows.items():
-        cells = [report[split].get(f"{prefix}{score}") for split in ("test", "validation") for score in ("nme", "w1")]
-        table.add_row(label, *("–" if value is None else f"{value:.2f}" for value in cells))
+    table = Table("error, %", *wording.COLUMNS.values())
+    for row in wording.errors(report):
+        table.add_row(*row)
     console.print(table)
     if report["samples"]["shapes"]:
         table = Table("images by the GAN", *wording.SAMPLES.values())
@@ -156,12 +165,12 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         console.print(table)
     for sentence in (wording.verdict(report["test"]), *report["alarms"]):
         console.print(sentence, highlight=False, soft_wrap=True)
-    places = f"the run on a page: {RESULTS}/report.html; pictures: {FIGURES}/; the model card: {MODELS}/README.md"
+    places = f"whole run on one page: {RESULTS}/report.html; figures: {FIGURES}/; model card: {MODELS}/README.md"
     console.print(places, highlight=False, soft_wrap=True)
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows no infinity: a monitor that has none to tell (the nearest of one landmark) becomes null."""
+    """Replace infinity by null, since JSON has none: the monitor `nearest` of a single landmark is infinite."""
     if isinstance(value, Mapping):
         return {name: _finite(inner) for name, inner in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,7 @@
 """Named experiments: a YAML of overrides in `experiments/` becomes one `dvc exp run` of that name.
 
-An experiment starts from the committed params.yaml, so that its name means the same numbers whatever the workspace
-holds (DVC leaves the parameters of the last run there). Every value is checked before DVC starts.
+An experiment starts from the committed params.yaml. So its name stands for the same numbers whatever the workspace
+holds, where DVC leaves the parameters of the last run. Every value is checked before DVC starts.
 """
 
 import copy
@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,24 @@ PLACES = ("data.location", "data.extra.location", "data.shapes", "train.initial"
 
 
 def catalogue(folder: Path) -> dict[str, str]:
-    """{name: what it shows}, the first line of each experiment's file."""
+    """{name: what it shows}, from the first line of each experiment's file."""
     files = sorted(folder.glob("*.yaml"))
     return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
 
 
 def load(folder: Path, name: str) -> Parameters:
-    """The overrides of an experiment, nested. Raises BruleError naming the ones there are."""
+    """The overrides of an experiment, nested. Raises BruleError if there is no such experiment."""
     file = folder / f"{name}.yaml"
     names = sorted(catalogue(folder))
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
-        mend = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}" if names else "there are none"
+        mend = (
+            f"did you mean {close[0]}?" if close else f"the names are {', '.join(names)}" if names else "there are none"
+        )
         raise BruleError(f"{file} does not exist; {mend}")
     overrides = _yaml(file.read_text(encoding="utf-8"), str(file)) or {}
     if not isinstance(overrides, dict):
-        raise BruleError(f"{file} is not a mapping of parameters; write it like params.yaml")
+        raise BruleError(f"{file} is not a group of parameters; write it like params.yaml")
     return merge({}, overrides)
 
 
@@ -50,12 +53,12 @@ def assignment(text: str) -> Parameters:
     """`loss.c7=1e-5` → {"loss": {"c7": 1e-05}}; the value is YAML 1.2, as in params.yaml."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
-        raise BruleError(f"-S {text}: not an assignment; write -S key=value, for example -S loss.c7=2e5")
+        raise BruleError(f"-S {text}: is not an assignment; write -S key=value, for example -S loss.c7=2e5")
     return merge({}, {key: _yaml(value, f"-S {text}")})
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
-    """A copy of `base` under `overrides`: sections recursively, every other value whole; keys may be dotted."""
+    """A copy of `base` with `overrides` laid over it: groups key by key, other values whole. Keys may be dotted."""
     merged = copy.deepcopy(dict(base))
     for key, value in overrides.items():
         head, _, rest = str(key).partition(".")
@@ -71,30 +74,43 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
 def plan(root: Path, name: str, assignments: Iterable[str] = ()) -> Parameters:
     """The parameters of an experiment, checked: the committed ones, then its overrides, then `assignments`."""
     assignments = list(assignments)
-    origin = f"experiments/{name}.yaml" + (" with -S" if assignments else "")
-    base = committed(root)
-    wanted = merge(base, load(root / "experiments", name))
-    for text in assignments:
-        wanted = merge(wanted, _anchored(assignment(text)))
-    parse(wanted, origin)
-    known = dict(_leaves(base))
-    for key, _ in _leaves(wanted):
-        if key not in known:  # a misspelt stage or family would otherwise be a new one
-            close = difflib.get_close_matches(key, known, n=1)
-            raise BruleError(
-                f"{origin}: {key} is not in params.yaml" + (f"; did you mean {close[0]}?" if close else "")
-            )
+    wanted = overlay(root, name, assignments)
+    check(root, wanted, f"experiments/{name}.yaml" + (" with -S" if assignments else ""))
     return wanted
 
 
+def overlay(root: Path, name: str, assignments: Iterable[str] = ()) -> Parameters:
+    """The same, not checked yet."""
+    wanted = merge(committed(root), load(root / "experiments", name))  # a copy of both
+    for text in assignments:
+        wanted = merge(wanted, _anchored(assignment(text)))
+    return wanted
+
+
+def check(root: Path, wanted: Mapping[str, Any], origin: str) -> None:
+    """Raise BruleError, naming `origin` and the key, for parameters that no run can have.
+
+    A stage or family that params.yaml does not have is taken for a misspelling: the schema allows any name for it.
+    """
+    base = committed(root)
+    for section in ("stages", "warp"):
+        known, given = (list(one) if isinstance(one := every.get(section), Mapping) else [] for every in (base, wanted))
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                mend = f"; did you mean {section}.{close[0]}?" if close else f"; it has {', '.join(known)}"
+                raise BruleError(f"{origin}: {section}.{name} is not in params.yaml{mend}")
+    parse(wanted, origin)
+
+
 def committed(root: Path) -> Parameters:
-    """params.yaml of the last commit; of the workspace where there is no commit that has it."""
+    """params.yaml of the last commit, or of the workspace if no commit has one."""
     shown = subprocess.run(["git", "show", "HEAD:./params.yaml"], cwd=root, capture_output=True, check=False)
     return workspace(root) if shown.returncode else _sections(shown.stdout.decode(), "HEAD:params.yaml")
 
 
 def workspace(root: Path) -> Parameters:
-    """params.yaml as it lies in the workspace."""
+    """params.yaml as it is in the workspace."""
     file = root / "params.yaml"
     if not file.is_file():
         raise BruleError(f"{file} does not exist; run this from the project's root")
@@ -102,15 +118,18 @@ def workspace(root: Path) -> Parameters:
 
 
 def changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What `dvc exp run -S` is told to turn `current` into `wanted`: `key=value`, `+key=value` (new), `~key` (gone)."""
+    """The `dvc exp run -S` settings that turn `current` into `wanted`: `key=value`, `+key=value` (new), `~key` (gone).
+
+    A section that is gone is removed whole: an empty one that stayed would no longer be off.
+    """
     old, new = dict(_leaves(current)), dict(_leaves(wanted))
-    gone = [f"~{key}" for key in old if key not in new]
+    gone = [f"~{key}" for key in dict.fromkeys(_removed(key, new) for key in old if key not in new)]
     changed = [key for key, value in new.items() if not _same(old, key, value)]
     return gone + [f"{'' if key in old else '+'}{key}={hydra(new[key])}" for key in changed]
 
 
 def hydra(value: Any) -> str:
-    """A value in the grammar of DVC's `-S` (Hydra's): strings quoted where they could be taken for something else."""
+    """A value in the grammar of DVC's `-S` (Hydra's). Strings are quoted if they could be taken for something else."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -129,7 +148,7 @@ def hydra(value: Any) -> str:
 
 
 def write(root: Path, wanted: Mapping[str, Any]) -> None:
-    """Put `wanted` into the workspace's params.yaml, whose comments stay."""
+    """Write `wanted` into the workspace's params.yaml and keep the comments."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -141,28 +160,28 @@ def write(root: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
-    """Run, or queue, the experiment through the DVC command line; returns its exit status.
+    """Run or queue the experiment through the DVC command line; returns its exit status.
 
-    An earlier experiment of this name on the same commit is in the way (BruleError), or is removed first with
-    `replace`: DVC's own --force would also run again what is cached.
+    Raises BruleError if the same commit already has an experiment of this name. With `replace` that one is removed
+    first: DVC's own --force would also repeat what is cached.
     """
     dvc = [sys.executable, "-m", "dvc"]
     listed = subprocess.run([*dvc, "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=False)
     if name in listed.stdout.split():
         if not replace:
-            raise BruleError(f"experiment {name} exists on this commit (see dvc exp show); --force replaces it")
+            raise BruleError(f"experiment {name} already exists on this commit (see dvc exp show); --force replaces it")
         subprocess.run([*dvc, "exp", "remove", "--quiet", name], cwd=root, check=True)
     here, base = workspace(root), committed(root)
     undone = sorted(_keys(changes(base, here)) - _keys(changes(base, wanted)))
     if undone:
-        print(f"{name} starts from the committed params.yaml: back to it for {', '.join(undone)}", file=sys.stderr)
+        print(f"{name} starts from the committed params.yaml, which resets {', '.join(undone)}", file=sys.stderr)
     settings = [word for change in changes(here, wanted) for word in ("-S", change)]
     command = ["exp", "run", "--name", name, *flags, *settings]
     print(f"$ dvc {shlex.join(command)}", flush=True)
     with subprocess.Popen([*dvc, *command], cwd=root) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # DVC and its stage have it as well; let the one save and the other tidy up
+        except KeyboardInterrupt:  # DVC and its stage got it as well: let them save and tidy up
             process.wait()
             raise
 
@@ -193,8 +212,15 @@ def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
+def _removed(key: str, new: Mapping[str, Any]) -> str:
+    """The uppermost section of this key that `new` has nothing of; the key itself if there is no such section."""
+    parts = key.split(".")
+    above = [".".join(parts[:count]) for count in range(1, len(parts))]
+    return next((one for one in above if not any(f"{k}.".startswith(f"{one}.") for k in new)), key)
+
+
 def _anchored(override: Parameters) -> Parameters:
-    """A path that exists here is made absolute: `--temp` and `--queue` run in another folder."""
+    """Make a path that exists here absolute: `--temp` and `--queue` run in another folder."""
     for key, value in list(_leaves(override)):
         if key in PLACES and isinstance(value, str) and Path(value).exists():
             return merge(override, {key: str(Path(value).resolve())})
@@ -204,10 +230,11 @@ def _anchored(override: Parameters) -> Parameters:
 def _sections(text: str, origin: str) -> Parameters:
     sections = _yaml(text, origin)
     if not isinstance(sections, dict):
-        raise BruleError(f"{origin} is not a mapping of parameters")
-    return sections
+        raise BruleError(f"{origin} is not a group of parameters")
+    return copy.deepcopy(sections)
 
 
+@lru_cache(maxsize=8)  # a table asks for the committed parameters at every run; callers copy what they change
 def _yaml(text: str, origin: str) -> Any:
     try:
         return YAML(typ="safe").load(text)

@@ -1,6 +1,5 @@
-"""A detector against a split of prepared crops: errors beside floor and oracles, collapse monitors, speed.
-
-How good G's images are: do they show the landmarks asked for, whatever z, and does z change the rest?"""
+"""How good a trained run is: the detector's errors beside its floor and oracles, its collapse monitors and its speed;
+and the GAN's images: do they show the landmarks asked for, whatever the style, and does the style change the rest?"""
 
 from __future__ import annotations
 
@@ -38,22 +37,26 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Split:
-    """What was found on a split; where it has landmarks, on its labelled images alone, and how far off it is."""
+    """The detector's answers on a split and their errors. Where the split has landmarks, only labelled images count."""
 
     images: Images
     """(N, S, S, 3)."""
     points: npt.NDArray[np.float32]
-    """(N, K, 2), the detector's answers in crop units."""
+    """(N, K, 2): the detector's answers in crop units."""
     truth: Floats | None
-    """(N, K, 2); None: no image has landmarks."""
+    """(N, K, 2) in crop units. None: no image has landmarks."""
     errors: dict[str, Floats]
-    """NME (N,), percent, of `detector`, `floor`, `oracle_similarity`, `oracle_affine`; empty without landmarks."""
+    """NME (N,) in percent of `detector`, `floor`, `oracle_similarity` and `oracle_affine`; empty without landmarks."""
     scores: dict[str, Any]
-    """Means over the images, as results/metrics.json has them."""
+    """Means over the images, under their names in results/metrics.json."""
 
 
 def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Split:
-    """Errors of the detector, of X_b everywhere, and of the best similarity and affine map of X_b for each object."""
+    """Measure the detector on a split, beside its yardsticks.
+
+    These answer X_b (K, 2) in crop units for every image (the floor), or X_b moved onto each image's true landmarks by
+    the best similarity or affine map (the oracles). `batch` is the number of images in one pass of the encoder.
+    """
     if crops.landmarks is None or not len(known := np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))):
         return Split(crops.images, detector.points(crops.images, batch), None, {}, UNMEASURED)
     images, truth = crops.images[known], crops.landmarks[known].astype(np.float64)
@@ -82,21 +85,24 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> S
 
 
 def parts(names: tuple[str, ...]) -> dict[str, list[int]]:
-    """Landmarks by facial part, as far as words in their names tell one; none where they tell less than two parts."""
+    """{facial part: indices of its landmarks}, by the words in their names; empty if fewer than two parts are named."""
     words = [set(re.findall(r"[a-z]+", name.lower())) for name in names]
     groups = {part: [k for k, word in enumerate(words) if word & known] for part, known in _PARTS.items()}
     groups = {part: indices for part, indices in groups.items() if indices}
     return groups if len(groups) > 1 else {}
 
 
-def look(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
-    """The collapse monitors, which need no landmarks. Nothing without images."""
+def monitors(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
+    """The collapse monitors of `maths.metrics`, which need no landmarks; empty without images (N, S, S, 3)."""
     batches = (detector.tensor(images[start : start + batch]) for start in range(0, len(images), batch))
     return probe(detector.log_maps, batches, X_b, detector.scheme.normaliser)[1]
 
 
 def speed(detector: Detector, images: Images, batch: int = 64, seconds: float = 1.0) -> float | None:
-    """Images a second, crops in memory to landmarks in memory: the best of the passes that fit into the time given."""
+    """Images per second, from crops in memory to landmarks in memory; None without images (N, S, S, 3).
+
+    The best of the passes that fit into `seconds`: other work on the machine only ever slows a pass down.
+    """
     if not len(images):
         return None
     some = images[: 2 * batch]
@@ -111,24 +117,24 @@ def speed(detector: Detector, images: Images, batch: int = 64, seconds: float = 
 
 
 UNMEASURED_SAMPLES: dict[str, Any] = {**dict.fromkeys(("nme", "nme_floor", "drift", "diversity")), "shapes": 0}
-"""The scores where no GAN was trained, or there are not two shapes to tell apart."""
+"""The scores where no GAN was trained, or where there are fewer than two shapes."""
 _AT_MOST = 500
 
 
-def held_out(truth: Floats | None, unpaired: npt.NDArray[Any]) -> Floats:
-    """The true shapes (N, K, 2) to ask G for, at most 500: those of validation, or the unpaired ones without any."""
+def requested_shapes(truth: Floats | None, unpaired: npt.NDArray[Any]) -> Floats:
+    """The shapes (N, K, 2) to request from G, at most 500: those of validation, or the unpaired ones if it has none."""
     some: Floats = spread(unpaired if truth is None else truth, _AT_MOST).astype(np.float64)
     return some
 
 
 def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, batch: int = 64) -> dict[str, Any]:
-    """The scores of G(shape, z₁) and G(shape, z₂), truncated styles of fixed noise, over shapes (N, K, 2).
+    """The scores of G(shape, z₁) and G(shape, z₂) over shapes (N, K, 2), with truncated styles of fixed noise.
 
-    nme: of the detector's points on an image, against the shape asked for. nme_floor: against the shape of another
-    image, which is what G would score if it ignored its condition. drift: mean distance of the points on G(shape, z₁)
-    from those on G(shape, z₂), over the shape's normaliser; all three in percent. diversity: mean
-    ‖G(shape, z₁) − G(shape, z₂)‖₁ over that of two random images of real (M, S, S, 3); 1: z changes as much as another
-    object would.
+    nme: of the detector's points on an image, against the shape requested. nme_floor: the same against the shape of
+    another image, which is what G would score if it ignored its condition. drift: the mean distance between the points
+    on G(shape, z₁) and those on G(shape, z₂), over the shape's normaliser. All three are in percent. diversity: the
+    mean ‖G(shape, z₁) − G(shape, z₂)‖₁ over that of two random images of real (M, S, S, 3); it is 1 if z changes an
+    image as much as another object would, and None if fewer than two real images differ.
     """
     if not gan.iterations or len(shapes) < 2:
         return UNMEASURED_SAMPLES
@@ -147,8 +153,11 @@ def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, 
     }
 
 
-def panel(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tuple[dict[str, Images], Floats]:
-    """({row's name: images (N, S, S, 3)}, shapes (N, K, 2)): an empty ground, then G(shape, z) with one z a row."""
+def sample_rows(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tuple[dict[str, Images], Floats]:
+    """({label: images (N, S, S, 3)}, shapes (N, K, 2)) for a grid of at most `columns` shapes.
+
+    The first row is blank, to draw the shapes on; then G(shape, z) follows, with one z in each row.
+    """
     some = spread(shapes, columns)
     ground = np.full((len(some), gan.image_size, gan.image_size, 3), 244, np.uint8)
     rows = {f"z{k + 1}": gan.images(some, style.expand(len(some), -1)) for k, style in enumerate(gan.styles(styles))}
@@ -156,13 +165,13 @@ def panel(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tuple[dict
 
 
 def spread(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """At most `count` of the rows, evenly spread over all."""
+    """At most `count` of the rows, spread evenly over all."""
     some: npt.NDArray[Any] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     return some
 
 
 def another(count: int) -> npt.NDArray[np.intp]:
-    """(count,): for each of two or more a random other one, and each is the other of just one; always the same."""
+    """(count,): a random other index for each of two or more, every index once, and the same on every call."""
     order = np.random.default_rng(0).permutation(count)
     others = np.empty(count, np.intp)
     others[order] = np.roll(order, 1)
@@ -170,5 +179,5 @@ def another(count: int) -> npt.NDArray[np.intp]:
 
 
 def _distance(one: Images, two: Images) -> float:
-    """Mean ‖a − b‖₁ of images (N, S, S, 3), per pixel and channel, in the unit of [−1, 1]."""
+    """Mean ‖a − b‖₁ of images (N, S, S, 3), per pixel and channel, where the values are in [−1, 1]."""
     return float(np.mean([np.abs(a.astype(np.float32) - b).mean() for a, b in zip(one, two, strict=True)])) / 127.5

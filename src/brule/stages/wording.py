@@ -1,6 +1,6 @@
-"""What a run's measured numbers mean in words, which the terminal, the model card and the report share.
+"""What a run's numbers mean in words: the sentences that the terminal, the model card and the report share.
 
-The sentences are plain text; what stands between `backticks` is code.
+They are plain text in which `backticks` mark code.
 """
 
 from __future__ import annotations
@@ -14,50 +14,58 @@ from brule.detector.model import Detector
 
 Facts = Mapping[str, Any]
 
-ROWS = {"": "detector", "floor_": "floor: the barycenter everywhere"}
-ROWS |= {"oracle_similarity_": "oracle: the best similarity of it for each face"}
-ROWS |= {"oracle_affine_": "oracle: the best affine map of it for each face"}
-"""Prefixes of a split's scores → what each row of the table of errors is."""
-COLUMNS = {(split, score): f"{split} {name}" for split in ("test", "validation") for score, name in
-           {"nme": "NME", "w1": "W₁"}.items()}  # fmt: skip
-"""(split, score) → the heads of that table."""
+YARDSTICKS = {
+    "detector": "detector",
+    "floor": "floor: barycenter everywhere",
+    "oracle_similarity": "oracle: best similarity",
+    "oracle_affine": "oracle: best affine map",
+}
+"""The detector and what it is compared with → how tables and figures label it."""
+COLUMNS = {
+    ("test", "nme"): "test NME",
+    ("test", "w1"): "test W₁",
+    ("validation", "nme"): "validation NME",
+    ("validation", "w1"): "validation W₁",
+}
+"""(split, score) → the column heads of the table of errors."""
 SAMPLES = {"nme": "NME, %", "nme_floor": "floor, %", "drift": "drift, %", "diversity": "diversity"}
-"""Scores of the GAN's images → heads of their table."""
-YARDSTICKS = (
-    "The floor answers the barycenter, the mean shape, for every image without a look at it: who does not beat the "
-    "floor has learned nothing. The oracles are told the truth in part: one moves, turns and scales the barycenter to "
-    "where each face really is, the other may also shear and stretch it. Who beats them follows the form of the single "
-    "face, not its pose alone."
+"""Scores of the GAN's images → the column heads of their table."""
+EXPLAINED = (
+    "The floor is the error of answering with the barycenter, the mean shape, for every image without looking at it. A "
+    "detector that does not beat the floor has learned nothing. The oracles know part of the truth: one moves, rotates "
+    "and scales the barycenter onto the true landmarks of each image, and the other may also shear and stretch it. A "
+    "detector that beats the oracles follows the individual shape of each object, not just its pose."
+)
+"""What the yardsticks are."""
+SHELL = "brule predict photo.jpg --refine --out found --overlay"
+USED = (
+    "Without a box, the detector looks at the largest square in the middle of the photo. With `refine=True` it looks "
+    "again, close around the landmarks it has just found, until they stop moving. The shell command also draws the "
+    "landmarks on the photo; `brule predict --help` lists its options."
 )
 _SAW = {
-    "unsupervised": "Images without landmarks, and an unpaired set of landmark shapes. "
-    "No training image was seen with its own landmarks.",
-    "semi-supervised": "Images without landmarks, and the labelled images of the training split with theirs.",
-    "supervised": "The labelled images of the training split with their landmarks.",
+    "unsupervised": "Images without landmarks, and a separate set of landmark shapes that belong to none of them. "
+    "No training image came with its own landmarks.",
+    "semi-supervised": "Images without landmarks, and the labelled training images with their landmarks.",
+    "supervised": "The labelled training images with their landmarks.",
 }
 _PYTHON = """\
 import brule
 
 detector = brule.load("models/detector.safetensors")
-found = detector.predict("photo.jpg")  # a photo of any kind and size
-found = detector.predict("photo.jpg", (x, y, width, height))  # where the landmarks' box is known
+found = detector.predict("photo.jpg")  # a photo of any format and size
+found = detector.predict("photo.jpg", (x, y, width, height))  # if you know the box around the landmarks
 found.points, found.confidence, found.names  # ({landmarks}, 2) pixels of the photo, {landmarks} numbers in [0, 1]
 points = detector.points(crops)  # prepared crops, uint8 (N, {size}, {size}, 3) → (N, {landmarks}, 2) in [0, 1]²"""
-SHELL = "brule predict photo.jpg --refine --out found --overlay"
-USED = (
-    "Without a box the detector looks at the largest square in the middle of the photo; `refine=True` looks again, "
-    "close around what was found, until that comes to rest. The line for the terminal draws the landmarks on the photo "
-    "as well; `brule predict --help` explains it."
-)
 
 
 def title(scheme: Scheme) -> str:
-    """What the model is, in a headline."""
+    """What the model is, as a headline."""
     return f"A detector of {len(scheme.names)} {kind(scheme)}"
 
 
 def kind(scheme: Scheme) -> str:
-    """What its landmarks are, as far as the scheme tells."""
+    """What its landmarks are: `facial landmarks` in iBUG's scheme, else plain `landmarks`."""
     return "facial landmarks" if scheme == IBUG68 else "landmarks"
 
 
@@ -66,48 +74,65 @@ def mode(detector: Detector) -> str:
     return str(detector.training.get("mode", "unknown"))
 
 
+def unit(scheme: Scheme) -> str:
+    """What the errors are a percentage of."""
+    if scheme.normaliser is None:
+        return "the diagonal of the box around the landmarks"
+    one, other = (scheme.names[index] for index in scheme.normaliser)
+    return f"the distance between `{one}` and `{other}`"
+
+
+def number(value: float | None) -> str:
+    """Two decimals, or a dash where nothing was measured."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def listed(values: Facts) -> str:
+    """`name value, …`; a nested mapping is listed in parentheses after its own name."""
+    return ", ".join(f"{k} ({listed(v)})" if isinstance(v, Mapping) else f"{k} {v}" for k, v in values.items())
+
+
 def verdict(scores: Facts) -> str:
-    """What a split's scores mean, in a sentence: the detector against the floor."""
+    """The scores of a split in a sentence: the detector against the floor."""
     nme, floor = scores["nme"], scores["floor_nme"]
     if nme is None or floor is None:
-        return "There are no landmarks to measure against: nothing is known about its error."
+        return "There are no landmarks to measure against, so its error is unknown."
     if nme >= floor:
         return (
-            f"It does not beat the floor: its error of {nme:.2f} % is not below the {floor:.2f} % of answering the "
-            "barycenter everywhere, so it has learned nothing."
+            f"It does not beat the floor: its error is {nme:.2f} %, while answering with the barycenter everywhere "
+            f"gives {floor:.2f} %. It has learned nothing."
         )
     return f"Its error of {nme:.2f} % is {100 * (1 - nme / floor):.0f} % below the floor of {floor:.2f} %."
 
 
-def unit(scheme: Scheme) -> str:
-    """What the errors are percents of."""
-    if scheme.normaliser is None:
-        return "the diagonal of the landmarks' box"
-    one, other = (scheme.names[index] for index in scheme.normaliser)
-    return f"the distance from `{one}` to `{other}`"
+def errors(report: Facts) -> list[list[str]]:
+    """The rows of the table of errors: the label, then a number for each of COLUMNS."""
+    return [
+        [label, *(number(report[split].get(key(name, score))) for split, score in COLUMNS)]
+        for name, label in YARDSTICKS.items()
+    ]
+
+
+def key(yardstick: str, score: str) -> str:
+    """The name of a yardstick's score in results/metrics.json: `nme` of the detector, `floor_nme` of the floor."""
+    return score if yardstick == "detector" else f"{yardstick}_{score}"
 
 
 def measured(report: Facts) -> str:
-    """How many images were measured, what the scores are, and how the errors are spread over the test split."""
+    """How many images were measured, what the scores are, and how the errors spread over the test split."""
     test, validation = report["test"], report["validation"]
     text = (
-        f"Over {test['images']} labelled test and {validation['images']} validation images. NME compares each landmark "
-        "with its own truth; the W₁ score compares the two point sets and ignores which point is which."
+        f"Measured on {test['images']} labelled test images and {validation['images']} labelled validation images. NME "
+        "compares each landmark with its own true position. The W₁ score compares the two sets of points and ignores "
+        "which point is which."
     )
     if test["nme"] is not None:
         text += (
-            f" On the test split the area under the error distribution below 8 % is {test['auc_08']:.3f}; "
-            f"{test['failure_08']:.1%} of the images are worse than 8 %, {test['failure_10']:.1%} worse than 10 %."
+            f" On the test split, the area under the cumulative error curve up to 8 % is {test['auc_08']:.3f}; "
+            f"{100 * test['failure_08']:.1f} % of the images have an error above 8 %, and "
+            f"{100 * test['failure_10']:.1f} % have one above 10 %."
         )
     return text
-
-
-def errors(report: Facts) -> list[list[str]]:
-    """The rows of the table of errors, without their heads: the detector, its floor and its oracles."""
-    return [
-        [label, *(number(report[split].get(f"{prefix}{score}")) for split, score in COLUMNS)]
-        for prefix, label in ROWS.items()
-    ]
 
 
 def samples(scores: Facts) -> list[str]:
@@ -116,57 +141,61 @@ def samples(scores: Facts) -> list[str]:
 
 
 def sampled(report: Facts) -> str:
-    """What the scores of the GAN's images are."""
-    shapes = "shapes of validation images" if report["validation"]["images"] else "of the unpaired shapes"
+    """What the scores of the GAN's images mean."""
+    shapes = "validation shapes" if report["validation"]["images"] else "unpaired shapes"
     return (
-        f"Over {report['samples']['shapes']} {shapes}, two random styles z each. NME: the landmarks that this "
-        "detector, which learned together with G, finds on G(shape, z), against the shape. Floor: against the shape of "
-        "another image, as if G ignored what it is asked for. Drift: how far landmarks move from one z to the other. "
-        "Diversity: the L1 distance of two images of one shape over that of two real images."
+        f"Measured on {report['samples']['shapes']} {shapes}, with two random styles z for each. NME: the landmarks "
+        "that this detector, trained together with G, finds on G(shape, z), compared with the shape. Floor: the same, "
+        "compared with the shape of another image, as if G ignored its input. Drift: how far the landmarks move when z "
+        "changes. Diversity: the L1 distance between two images of the same shape, divided by that between two real "
+        "images."
     )
 
 
 def saw(detector: Detector, manifest: Facts, report: Facts) -> str:
-    """What training was shown, and what chose the checkpoint."""
-    text = _SAW.get(mode(detector), "What it was is not recorded.")
+    """What training was shown, and how the checkpoint was chosen."""
+    text = _SAW.get(mode(detector), "What it was is not on record.")
     counts = manifest.get("counts")
     if isinstance(counts, Mapping) and counts:
-        text += f" Counts of the prepared data: {listed(counts)}."
+        text += f" Size of the prepared data: {listed(counts)}."
     if extra := manifest.get("extra"):
-        stood = "beside" if extra["use"] == "join" else "instead of"
-        text += f" Images of `{extra['source']}`, without landmarks, came {stood} its own training images."
-    if started := detector.training.get("initial"):
-        text += f" It started from a detector that was trained before ({started})."
+        role = "together with" if extra["use"] == "join" else "instead of"
+        text += f" Images from `{extra['source']}`, without landmarks, were used {role} its own training images."
+    if origin := detector.training.get("initial"):
+        text += f" Training started from an existing detector ({origin})."
     if report["validation"]["images"]:
         text += (
             f" The checkpoint was chosen by its W₁ score on the {report['validation']['images']} labelled validation "
-            "images, so the validation scores are slightly optimistic; the test split served nothing but this measure."
+            "images, so the validation scores are slightly optimistic. The test split was used only for this "
+            "evaluation."
         )
     return text
 
 
 def limits(detector: Detector, report: Facts) -> list[str]:
-    """What the model is not good for, a sentence each."""
-    size = detector.image_size
+    """What the model is not good for, one sentence each."""
+    size, maps = detector.image_size, detector.map_size
+    conditions = "pose, age, lighting, skin, occlusion" if detector.scheme == IBUG68 else "pose, lighting, occlusion"
     lines = [] if report["test"]["nme"] is not None else ["Its error is unknown: the test split has no landmarks."]
     return [
         *lines,
-        f"It sees {size} × {size} pixels and answers on maps of {detector.map_size} × {detector.map_size}.",
-        "It expects one object, cut as the `prepare` stage cuts it; it finds none, nor says whether there is one.",
-        "Images unlike those it was trained on (pose, age, light, skin, what covers it) may be answered worse than "
-        "the mean says; the worst test images are in `results/figures/overlays.png`.",
-        "It places landmarks. It is not made to recognise, judge or watch people.",
+        f"It sees {size} × {size} pixels and predicts heatmaps of {maps} × {maps}.",
+        "It expects one object, cropped as the `prepare` stage crops it. It does not search for the object, and it "
+        "cannot tell whether there is one.",
+        f"On images that differ from the training images ({conditions}) it may do worse than its mean error suggests. "
+        "The worst test images are in `results/figures/overlays.png`.",
+        "It places landmarks. It is not meant for recognising, judging or monitoring people.",
     ]
 
 
 def licence(manifest: Facts) -> str:
-    """Whose terms hold for the data, the code and the weights."""
+    """Whose terms apply to the data, the code and the weights."""
     own = manifest.get("licence") or "not stated; ask whoever gave you the images"
     extra = manifest.get("extra")
-    further = f"That of the further images, `{extra['source']}`: {extra['licence']}. " if extra else ""
+    further = f"Licence of the extra images, `{extra['source']}`: {extra['licence']}. " if extra else ""
     return (
-        f"Source: `{source(manifest)}`. Licence of the data: {own}. {further}The code is under the MIT licence; "
-        "the weights were made from the data, so whoever passes them on has to respect the data's licence."
+        f"Source: `{source(manifest)}`. Licence of the data: {own}. {further}The code is under the MIT licence. The "
+        "weights were made from the data, so anyone who passes them on must respect the data's licence."
     )
 
 
@@ -176,15 +205,5 @@ def source(manifest: Facts) -> str:
 
 
 def python(detector: Detector) -> str:
-    """The lines that use the detector."""
+    """The lines of Python that use the detector."""
     return _PYTHON.format(size=detector.image_size, landmarks=len(detector.scheme.names))
-
-
-def number(value: float | None) -> str:
-    """Two decimals; a dash where nothing was measured."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}"
-
-
-def listed(values: Facts) -> str:
-    """`name value, …`; a mapping inside keeps its name before its own list."""
-    return ", ".join(f"{k} ({listed(v)})" if isinstance(v, Mapping) else f"{k} {v}" for k, v in values.items())

@@ -1,10 +1,17 @@
-"""The template: a head in millimetres, as a surface over (angle, height), and the landmarks of its face.
+"""A template head in millimetres: its surface, how it deforms, and where it is sampled.
 
 Frame: x to the right of the picture, y down, z towards the viewer; the origin lies between the eyes, on the skin. The
 head's vertical axis runs through (0, ·, AXIS). The surface is a stack of superellipses, closed by a crown above and by
 the underside of the jaw below; nose, sockets, cheeks, lips and chin are bumps added along z.
+
+Heads differ and move by linear modes, displacement fields (mm) over the template's points:
+shape(c) = template + Σ c_m · mode_m. The mesh, the landmarks and every tracked point obey this one formula, which is
+what makes the landmarks exact. An identity coefficient counts standard deviations; an expression mostly runs from 0 to
+1.
 """
 
+from dataclasses import dataclass
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -126,3 +133,195 @@ def _landmarks() -> Array:
 
 LANDMARKS: Array = _landmarks()
 """(68, 2) mm: the landmarks of the neutral template seen from straight ahead, in iBUG order."""
+
+
+IDENTITY = (
+    "width", "length", "jaw", "chin", "chin_forward", "cheeks", "eye_gap", "eye_size", "eye_height", "eye_tilt",
+    "nose_length", "nose_width", "nose_forward", "bridge", "mouth_width", "mouth_height", "lips", "brow_height",
+    "brow_arch", "brow_tilt", "depth", "skew", "convex",
+)  # fmt: skip
+EXPRESSION = (
+    "mouth_open", "smile", "pucker", "smirk", "jaw_side", "upper_lip", "brow_raise", "brow_knit", "eye_close",
+)  # fmt: skip
+NAMES = IDENTITY + EXPRESSION
+
+
+def _vector(like: Array, x: Array | float = 0.0, y: Array | float = 0.0, z: Array | float = 0.0) -> Array:
+    return np.stack([np.broadcast_to(component, like.shape) for component in (x, y, z)], axis=-1)
+
+
+def _build(x: Array, y: Array, z: Array) -> dict[str, Array]:
+    across, side = np.abs(x), np.sign(x)
+    eye = blob(across, y, (31.0, 0.0), (16.0, 9.0))
+    brow = blob(across, y, (33.0, -20.0), (26.0, 9.0)) * ramp(-4.0, -11.0, y)
+    mouth = blob(x, y, (0.0, 72.0), (26.0, 14.0))
+    front = ramp(-60.0, -30.0, z)
+    out = across - 31.0
+    return {
+        "width": _vector(x, 0.05 * x),
+        "length": _vector(x, 0.0, 0.055 * np.maximum(y, -10.0)),
+        "jaw": _vector(x, 0.075 * x * ramp(10.0, 90.0, y)),
+        "chin": _vector(x, 0.0, 4.5 * ramp(74.0, 112.0, y)),
+        "chin_forward": _vector(x, 0.0, 0.0, 4.5 * ramp(55.0, 110.0, y)),
+        "cheeks": _vector(
+            x, 0.05 * x * np.exp(-(((y - 50) / 30) ** 2)), 0.0, 2.5 * blob(across, y, (44, 45), (14, 18))
+        ),
+        "eye_gap": _vector(x, side * 1.7 * eye),
+        "eye_size": _vector(x, side * 0.06 * out * eye, 0.16 * y * eye),
+        "eye_height": _vector(x, 0.0, 1.8 * eye),
+        "eye_tilt": _vector(x, 0.0, -0.08 * out * eye),
+        "nose_length": _vector(x, 0.0, 3.0 * blob(x, y, (0.0, 46.0), (18.0, 13.0))),
+        "nose_width": _vector(x, 0.15 * x * blob(x, y, (0.0, 45.0), (16.0, 11.0))),
+        "nose_forward": _vector(x, 0.0, 0.0, 3.5 * blob(x, y, (0.0, 38.0), (10.0, 13.0))),
+        "bridge": _vector(x, 0.0, 0.0, 2.2 * blob(x, y, (0.0, 12.0), (9.0, 13.0))),
+        "mouth_width": _vector(x, 0.08 * x * mouth),
+        "mouth_height": _vector(x, 0.0, 2.3 * blob(x, y, (0.0, 72.0), (34.0, 13.0))),
+        "lips": _vector(x, 0.0, 0.17 * (y - MOUTH) * blob(x, y, (0.0, 72.0), (24.0, 11.0)), 1.2 * mouth),
+        "brow_height": _vector(x, 0.0, -2.0 * brow),
+        "brow_arch": _vector(x, 0.0, -2.2 * blob(across, y, (40.0, -21.0), (11.0, 8.0)) * ramp(-4.0, -11.0, y)),
+        "brow_tilt": _vector(x, 0.0, 0.09 * out * brow),
+        "depth": _vector(x, 0.0, 0.0, 0.06 * (z - AXIS)),
+        "skew": _vector(x, 0.018 * np.maximum(y, 0.0) * front, 0.012 * x * front),
+        "convex": _vector(x, 0.0, 0.0, -4.0 * ((y - 40.0) / 70.0) ** 2 * front),
+        **_expressions(x, y, z),
+    }
+
+
+def _expressions(x: Array, y: Array, z: Array) -> dict[str, Array]:
+    across, side = np.abs(x), np.sign(x)
+    brow = blob(across, y, (33.0, -20.0), (26.0, 10.0)) * ramp(-4.0, -11.0, y)
+    corner = blob(across, y, (27.0, 72.0), (12.0, 10.0))
+    below, lip = (y > MOUTH + 0.1).astype(float), np.exp(-(((y - 72.0) / 16.0) ** 2))
+    taper = np.clip(1.0 - (x / 22.0) ** 2, 0.0, 1.0) ** 0.7
+    jaw = np.exp(-0.5 * (x / 44.0) ** 2) * ramp(50.0, 112.0, y) * ramp(-95.0, -30.0, z)
+    drop = 22.0 * below * lip * taper + 20.0 * (1.0 - lip * below) * jaw * ramp(66.0, 92.0, y) + 3.0 * corner
+    raised = np.where(y <= MOUTH + 0.1, 1.0, 0.0) * np.exp(-(((y - 70.0) / 9.0) ** 2)) * taper
+    lids = np.clip(1.0 - ((across - 31.0) / 15.2) ** 2, 0.0, 1.0) ** 0.6
+    shut = np.where(y < 3.4, 3.4 - y, 0.5 * (3.4 - y)) * lids * np.exp(-0.5 * (y / 5.5) ** 2)
+    knit = blob(across, y, (13.0, -17.0), (10.0, 8.0)) * ramp(-4.0, -11.0, y)
+    cheek = blob(across, y, (42.0, 42.0), (14.0, 14.0))
+    smirk = blob(x, y, (27.0, 72.0), (14.0, 11.0))
+    return {
+        "mouth_open": _vector(x, -0.10 * x * corner, drop - 2.0 * raised, -5.0 * jaw),
+        "smile": _vector(
+            x, side * 7.0 * corner, -7.5 * corner - 3.0 * cheek + 3.0 * below * lip * taper - 0.5 * raised,
+            -4.0 * corner + 4.5 * cheek,
+        ),
+        "pucker": _vector(x, -0.22 * x * blob(x, y, (0, 72), (24, 16)), 0.0, 5.0 * blob(x, y, (0, 72), (14, 12))),
+        "smirk": _vector(x, 2.5 * smirk, -4.0 * smirk),
+        "jaw_side": _vector(x, 5.0 * ramp(60.0, 112.0, y) * ramp(-95.0, -30.0, z)),
+        "upper_lip": _vector(x, 0.0, -3.5 * raised - 1.2 * blob(across, y, (13.0, 46.0), (8.0, 8.0))),
+        "brow_raise": _vector(x, 0.0, -6.0 * brow),
+        "brow_knit": _vector(x, -side * 2.5 * knit, 3.5 * knit + 1.5 * brow),
+        "eye_close": _vector(x, 0.0, shut),
+    }  # fmt: skip
+
+
+def basis(points: Array) -> Array:
+    """The modes at template points (N, 3) mm: (M, N, 3) mm, in the order of NAMES."""
+    fields = _build(points[:, 0], points[:, 1], points[:, 2])
+    return np.stack([fields[name] for name in NAMES])
+
+
+Single = NDArray[np.float32]
+
+REACH = 132.0
+"""The grid covers ± this angle, degrees; the back of the head is never seen."""
+PARALLEL = 19
+"""Samples along each of the 17 parallels, on which the visible jaw contour is sought."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """R×C vertices; rows run from the crown to under the jaw, columns from the picture's left to its right."""
+
+    angle: Array  # (C,) radians
+    height: Array  # (R, C) mm, y on the neutral template; constant under the jaw
+    under: Array  # (R, C) 0…1: how far under the jaw
+    points: Single  # (3, R, C) mm, without ears
+    ears: Single  # (R, C) mm along x
+    modes: Single  # (M, 3, R, C) mm
+
+
+@dataclass(frozen=True)
+class Track:
+    """Named points on the template, moved by the same modes as the grid."""
+
+    points: Array  # (N, 3) mm
+    modes: Array  # (M, N*3) mm
+    slices: dict[str, slice]
+
+
+def _columns() -> Array:
+    side = np.concatenate([np.arange(0.0, 36.0, 2.7), np.arange(37.0, 84.0, 4.7), np.arange(85.0, 114.0, 3.2)])
+    side = np.concatenate([side, [118.0, 125.0, REACH]])
+    return np.asarray(np.deg2rad(np.concatenate([-side[:0:-1], side])), dtype=np.float64)
+
+
+def _rows() -> tuple[Array, Array]:
+    """(y of the rows above 40 mm, share of the way from 40 mm to the jaw's edge of the rows below)."""
+    dome = -40.0 - 91.5 * np.sin(np.deg2rad(np.linspace(88.0, 8.0, 11)))
+    return np.concatenate([dome, np.arange(-40.0, 39.0, 3.3)]), np.linspace(0.0, 1.0, 26)
+
+
+@cache
+def grid() -> Grid:
+    """The head's grid."""
+    angle = _columns()
+    above, share = _rows()
+    edge = jaw_edge(angle)
+    upper = np.broadcast_to(above[:, None], (len(above), len(angle)))
+    y = np.concatenate([upper, 40.0 + share[:, None] * (edge - 40.0)])
+    sweep = np.broadcast_to(angle, y.shape)
+    points, ears = surface(sweep, y), ear(sweep, y)
+    rim, steps = points[-1], np.array([0.04, 0.14, 0.28, 0.46])
+    below = rim + steps[:, None, None] * (np.array([0.0, 0.0, -85.0]) - rim) * [1.0, 0.0, 1.0] + [0.0, 1.2, 0.0]
+    under = np.concatenate([np.zeros(y.shape), np.broadcast_to((steps / steps[-1])[:, None], (len(steps), len(angle)))])
+    points, ears = np.concatenate([points, below]), np.concatenate([ears, np.zeros(below.shape[:2])])
+    height = np.concatenate([y, np.broadcast_to(y[-1], (len(steps), len(angle)))])
+    modes = basis(points.reshape(-1, 3)).reshape(-1, *points.shape)
+    return Grid(angle, height, under, planes(points), ears.astype(np.float32), planes(modes))
+
+
+def planes(points: Array) -> Single:
+    """(…, R, C, 3) → (…, 3, R, C) in single precision: one plane a component is what the drawing works on."""
+    return np.ascontiguousarray(np.moveaxis(points, -1, -3), dtype=np.float32)
+
+
+def _on_face(flat: Array) -> Array:
+    return np.asarray(surface(angle_of(flat[..., 0], flat[..., 1]), flat[..., 1]), dtype=np.float64)
+
+
+def _parallels() -> Array:
+    """(17, PARALLEL, 3) mm: from each jaw landmark inwards over the cheek, up to where a turned face can end."""
+    jaw = LANDMARKS[:17]
+    level = 1.0 - ramp(50.0, 112.0, jaw[:, 1])
+    inner = np.stack([jaw[:, 0] * (0.42 + 0.1 * (1 - level)), jaw[:, 1] - 14.0 * (1.0 - level)], axis=-1)
+    t = np.linspace(0.0, 1.0, PARALLEL)[None, :, None]
+    return _on_face(jaw[:, None] * (1.0 - t) + inner[:, None] * t)
+
+
+def _pair(*right: tuple[float, float]) -> Array:
+    """Points of the picture's right half, mirrored ones first: (2 n, 2)."""
+    return np.array([(side * x, y) for side in (-1.0, 1.0) for x, y in right])
+
+
+@cache
+def track() -> Track:
+    """The landmarks (the jaw's are refined by pose.landmarks) and what the drawn features hang on."""
+    eye = np.array([[-31.0, 0.0, -19.0], [31.0, 0.0, -19.0]])
+    parts = {
+        "landmarks": _on_face(LANDMARKS),
+        "parallels": _parallels().reshape(-1, 3),
+        "eyeballs": eye,
+        "nostrils": _on_face(_pair((7.0, 49.0))),
+        "lids": _on_face(_pair((15.0, -3.0), (24.0, -9.0), (36.0, -9.5), (48.0, -3.5))),
+        "fold": _on_face(_pair((15.5, 45.0), (21.0, 54.0), (28.0, 63.0), (31.0, 72.0))),
+        "ears": np.array([[-76.0, -3.0, -92.0], [76.0, -3.0, -92.0]]),
+    }
+    ends = np.cumsum([len(part) for part in parts.values()])
+    slices = {name: slice(end - len(parts[name]), end) for name, end in zip(parts, ends.tolist(), strict=True)}
+    points = np.concatenate(list(parts.values()))
+    modes = basis(points)
+    modes[-1, slices["eyeballs"]] = 0.0  # a closing lid does not move the eye behind it
+    return Track(points, modes.reshape(len(modes), -1), slices)

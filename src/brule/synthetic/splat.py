@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from brule.synthetic.mesh import Single, grid
+from brule.synthetic.head import Single, grid
 
 SPACING = 0.84
 """Distance of dense grid points in pixels, seen straight on; hair's volume spreads them further apart."""

@@ -1,7 +1,8 @@
-"""The door to MLflow: one run per training, continued by evaluation; without MLflow everything works untracked.
+"""All that talks to MLflow: `run` writes, `past` reads, `registry` keeps the detectors. A training has one run, which
+its evaluation continues.
 
-A store that cannot be opened fails at the start, in one sentence; a store that fails later is reported once and never
-costs the training.
+Without MLflow everything works untracked. A store that cannot be opened ends a command at its start, in one sentence. A
+store that fails later is reported once and never costs the training.
 """
 
 from brule.tracking.run import Run, run

@@ -1,4 +1,4 @@
-"""What MLflow remembers of runs that have ended: their numbers, the course of a metric, their pictures. Only read."""
+"""What MLflow has of runs that ended: their numbers, the course of a metric, their pictures. Nothing is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Past:
 
     id: str
     name: str
-    """Of the DVC experiment that it was, or else the one that it has in MLflow."""
+    """That of its DVC experiment, or else the one in MLflow."""
     finished: float = 0.0
     """Seconds since 1970."""
     params: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Store:
         self._client, self.place = client, place
 
     def finished(self) -> list[Past]:
-        """Every run that ended as it should, of all experiments, the newest first."""
+        """Every run that ended without an error, of all experiments, the newest first."""
         how: dict[str, Any] = {"filter_string": "status = 'FINISHED'", "order_by": ["attributes.end_time DESC"]}
         with _answering(self.place):
             how["experiment_ids"] = [found.experiment_id for found in self._client.search_experiments()]
@@ -55,10 +55,10 @@ class Store:
         return [_past(run) for run in runs]
 
     def course(self, run: Past, metric: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """(steps, values) of a metric, in the order of its steps; of a step that a resumed run told twice the last."""
+        """(steps, values) of a metric, sorted by step. Of a step that a resumed run logged twice, the last value."""
         with _answering(self.place):
-            told = sorted(self._client.get_metric_history(run.id, metric), key=lambda row: (row.step, row.timestamp))
-        last = {row.step: row.value for row in told}
+            logged = sorted(self._client.get_metric_history(run.id, metric), key=lambda row: (row.step, row.timestamp))
+        last = {row.step: row.value for row in logged}
         return np.array(list(last), np.int64), np.array(list(last.values()), np.float64)
 
     def pictures(self, run: Past, key: str) -> dict[int, npt.NDArray[np.uint8]]:
@@ -73,17 +73,17 @@ class Store:
 
 
 def read() -> Store:
-    """The store that training writes to. Raises BruleError where there is none yet, or where it cannot be opened."""
+    """The store that training writes to. Raises BruleError if there is none yet, or if it cannot be opened."""
     uri = place()
     if not available():
-        raise BruleError("MLflow is not installed, so no run can be read from it; pip install mlflow")
+        raise BruleError("MLflow is not installed, so there are no runs to read; pip install mlflow")
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         raise BruleError(f"{uri}: no run has been tracked here yet; train one, or set MLFLOW_TRACKING_URI")
     from mlflow import MlflowClient
 
     with _answering(uri), alone(uri):
         client = MlflowClient(tracking_uri=uri)
-        client.search_experiments(max_results=1)  # a client alone asks nothing
+        client.search_experiments(max_results=1)  # creating a client alone does not connect
     return Store(client, uri)
 
 
@@ -91,7 +91,7 @@ def read() -> Store:
 def _answering(uri: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever ails the store
+    except Exception as error:  # whatever the store's trouble
         raise BruleError(closed(uri, error)) from error
 
 

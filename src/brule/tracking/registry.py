@@ -1,6 +1,7 @@
-"""When a new detector takes the alias `champion` from the old one: measured on the same images, it is better.
+"""MLflow's registry of models: every detector that was evaluated is a version, and the best of them is the champion.
 
-MLflow's registry of models: each detector that was evaluated is a version, and the best of them the `champion`."""
+A new version becomes the champion if it is better on the same validation images.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +24,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-
 ALIAS = "champion"
+REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
+"""What the registered model needs to run."""
+SCHEME = "models:/"
+"""How the addresses of registered models begin."""
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known about a version, on the validation split: the test split chooses nothing."""
+    """How good a version is on the validation split. The test split must not choose."""
 
     crops: str
-    """A digest of the split's images and landmarks: equal ones make errors comparable."""
+    """A digest of the split's images and landmarks. Errors are comparable only if it is the same."""
     nme: float | None
-    """Percent; None where the split has no landmarks."""
+    """Percent; None if the split has no landmarks."""
     floor: float | None
-    """That of the barycenter everywhere."""
+    """The NME of the barycenter on every image."""
     alarms: Sequence[str] = ()
     """How it collapsed, if it did."""
 
@@ -51,18 +56,18 @@ class Measured:
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> Self:
-        """From the tags of a version; one that somebody else registered has none of them."""
+        """From the tags of a version. One that was registered by other means has none of them."""
         nme, floor = (_number(tags.get(f"validation.{name}")) for name in ("nme", "floor"))
         alarms = (tags["alarms"],) if tags.get("alarms") else ()
         return cls(tags.get("validation.crops", ""), nme, floor, alarms)
 
 
 def objection(own: Measured, champion: Measured | None) -> str | None:
-    """Why the alias stays where it is; None: it moves. `champion`: the version that has it now, if there is one."""
+    """Why the alias stays where it is, or None if it moves. `champion`: the version that has it now, if any."""
     if own.nme is None or own.floor is None:
         return "its validation split has no landmarks, so nothing is known about its error"
     if own.alarms:
-        return "its collapse alarms stand"
+        return "its collapse alarms are on"
     if own.nme >= own.floor:
         return f"its validation NME of {own.nme:.2f} % does not beat the floor of {own.floor:.2f} %"
     if champion is None:
@@ -74,31 +79,17 @@ def objection(own: Measured, champion: Measured | None) -> str | None:
     return None
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
-
-
-REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
-"""What the registered model needs to be run."""
-SCHEME = "models:/"
-"""How the addresses of registered models begin."""
-_PACKAGE = Path(__file__).parents[1]
-
-
 def register(run: Run, name: str | None, weights: Path, measured: Measured) -> None:
-    """Make the detector a version of the model `name` and move the alias where it is better; tell what happened.
+    """Make the detector a version of the model `name`, move the alias if it is better, and print what happened.
 
-    The same weights are one version, however often they are evaluated: the measures of the last time are kept. name:
-    None registers nothing. Harmless without MLflow; a store that fails is told once, and costs nothing else.
+    The same weights are one version, however often they are evaluated; its scores are those of the last time. With
+    name None, or without MLflow, nothing happens. A store that fails is reported once and costs nothing else.
     """
     if name is None:
         return
 
     def write(client: MlflowClient, id: str) -> None:
-        with alone(client.tracking_uri):  # two at once would each compare themselves with the champion of before
+        with alone(client.tracking_uri):  # two at once would both compare themselves with the old champion
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()
             known = _known(client, name, digest)
             version = known or _create(client, id, name, weights, digest)
@@ -108,12 +99,14 @@ def register(run: Run, name: str | None, weights: Path, measured: Measured) -> N
             say(f"{held} version {version} of the model {name}: {_crown(client, name, version, measured)}")
 
     if not run.attempt(write):
-        say(f"so no version of the model {name} has these weights; `dvc repro -sf evaluate` tries again")
+        say(f"so no version of the model {name} has these weights yet; `dvc repro -sf evaluate` tries again")
 
 
 def fetch(uri: str, folder: Path) -> Path:
-    """The weights of a registered model, `models:/brule@champion` or `models:/brule/3`, in this folder; none of its
-    code is run. Raises BruleError where MLflow has no such model, or it is no detector of brule."""
+    """Download the weights of a registered model, `models:/brule@champion` or `models:/brule/3`, to this folder.
+
+    None of its code is run. Raises BruleError if MLflow has no such model, or if it is not a detector of brule.
+    """
     if not available():
         raise BruleError(f"{uri}: MLflow is not installed; install it, or give a detector.safetensors")
     from mlflow import MlflowClient, artifacts
@@ -122,22 +115,21 @@ def fetch(uri: str, folder: Path) -> Path:
     if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
         raise BruleError(f"{uri}: there is no MLflow store {store}; run `dvc repro`, or set MLFLOW_TRACKING_URI")
     try:
-        # Not the address models:/… itself: MLflow would look for it in the store that is the current folder's.
+        # Not the address models:/… itself, which MLflow would look up in the store of the current folder.
         source = _source(MlflowClient(store), uri)
         model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
-    except Exception as error:  # whatever ails the store or the name
+    except Exception as error:  # whatever is wrong with the store or the name
         raise BruleError(
-            f"{uri}: MLflow does not hand it out ({reason(error)}); "
-            f"`mlflow ui` shows the models that {public(store)} has"
+            f"{uri}: MLflow does not return it ({reason(error)}); `mlflow ui` shows the models in {public(store)}"
         ) from None
     weights = next(model.glob("artifacts/*.safetensors"), None)
     if weights is None:
-        raise BruleError(f"{uri}: is no detector of brule; give {SCHEME}NAME@{ALIAS}, as `evaluate` registered it")
+        raise BruleError(f"{uri}: is not a detector of brule; give {SCHEME}NAME@{ALIAS}, as `evaluate` registered it")
     return weights
 
 
 def _source(client: MlflowClient, uri: str) -> str:
-    """Where the artifacts of `models:/NAME@ALIAS` or `models:/NAME/VERSION` lie."""
+    """The address of the artifacts of `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
     name, at, alias = uri.removeprefix(SCHEME).partition("@")
     name, _, number = name.partition("/")
     version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
@@ -145,13 +137,13 @@ def _source(client: MlflowClient, uri: str) -> str:
 
 
 def _known(client: MlflowClient, name: str, digest: str) -> str | None:
-    """The version that holds these weights already."""
+    """The version that has these weights already, if there is one."""
     found = client.search_model_versions(f"name = '{name}' and tags.sha256 = '{digest}'", max_results=1)
     return str(found[0].version) if found else None
 
 
 def _create(client: MlflowClient, id: str, name: str, weights: Path, digest: str) -> str:
-    """A model of the run, and a version of the registered model that is made of it."""
+    """Log the detector as a model of the run and register that as a new version, whose number is returned."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
@@ -167,15 +159,17 @@ def _create(client: MlflowClient, id: str, name: str, weights: Path, digest: str
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # The place itself: MLflow would look for the address models:/… in the store that is the current folder's.
+    # The location itself: the address models:/… MLflow would look up in the store of the current folder.
     source, tags = model.artifact_location, {"sha256": digest}
     made: ModelVersion = client.create_model_version(name, source, id, tags, model_id=model.model_id)
     return str(made.version)
 
 
 def save(folder: Path, weights: Path, run_id: str | None = None, model_id: str | None = None) -> None:
-    """Write the detector as a model of MLflow: its weights, the code of today, the signature, an example and what it
-    needs. `mlflow models serve -m FOLDER --env-manager local` serves it, with or without brule installed."""
+    """Write the detector as an MLflow model: its weights, this code, the signature, an example and the requirements.
+
+    `mlflow models serve -m FOLDER --env-manager local` serves it, with or without brule installed.
+    """
     from mlflow import pyfunc
     from mlflow.models import Model
 
@@ -191,7 +185,7 @@ def save(folder: Path, weights: Path, run_id: str | None = None, model_id: str |
 
 
 def _crown(client: MlflowClient, name: str, version: str, measured: Measured) -> str:
-    """Move the alias or leave it; a sentence that says which, and why."""
+    """Move the alias or leave it; returns which and why, as a sentence."""
     champion = _champion(client, name)
     if champion is not None and str(champion.version) == version:
         return f"it is the {ALIAS} already"
@@ -216,12 +210,19 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def _version(library: str) -> str:
-    """Without the build's own mark: torch 2.13.0+cpu is 2.13.0."""
+    """The version without the label of the build: torch 2.13.0+cpu is 2.13.0."""
     return metadata.version(library).partition("+")[0]
 
 
 def _example() -> str:
-    """An even picture: no picture of anybody is passed on with the model."""
+    """A plain grey image, so that no picture of a person is passed on with the model."""
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "grey").save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,30 +1,26 @@
-"""What a stage tells MLflow while it runs. Metrics wait a few seconds and are written together, at next to no cost.
+"""The MLflow run of a stage: what the stage logs while it works, and the store in which the run is opened and closed.
 
-Which store, which experiment, which run: open a new one or continue an old one, and say how it ended."""
+Metrics wait a few seconds and are then written together, which costs next to nothing.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
+import os
 import re
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-import fcntl
-import logging
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from brule.config import Config
 from brule.errors import BruleError
@@ -33,15 +29,23 @@ from brule.files import root
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-
 _FLUSH_SECONDS = 5.0
 _FLUSH_ROWS = 800
 _BATCH_ROWS = 1000  # what MLflow accepts at once
 _KEEP_ROWS = 200_000
+_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # An unreachable server is noticed in seconds; MLflow's own defaults would hold up training for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_OPENING_ATTEMPTS = 5
 
 
 class Run:
-    """What a stage tells MLflow. Every method is harmless where `id` is None, that is without MLflow."""
+    """What a stage logs. Without MLflow `id` is None and every method does nothing."""
 
     def __init__(self, client: MlflowClient | None = None, id: str | None = None, resumed: bool = False) -> None:
         self.id, self.resumed = id, resumed
@@ -52,7 +56,7 @@ class Run:
         self._warned = False
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Note numbers at a step; a `/` in a name groups the charts. Written within seconds, see `flush`."""
+        """Log numbers at a step; a `/` in a name groups the charts. They are written within seconds, see `flush`."""
         if self._client is None:
             return
         now = int(time.time() * 1000)
@@ -62,10 +66,10 @@ class Run:
             self.flush()
 
     def flush(self) -> None:
-        """Write what was noted. Call it with every checkpoint: what a kill leaves unwritten is then computed again."""
+        """Write what is waiting. Call it with every checkpoint: what a kill leaves unwritten is then computed again."""
         while self._rows:
             if not self._batch("metrics", self._rows[:_BATCH_ROWS]):
-                # Kept for the next time, which comes later and later while the store stays away.
+                # Kept for the next attempt. While the store stays away, attempts become rarer.
                 self._patience = min(2 * self._patience, 300.0)
                 del self._rows[:-_KEEP_ROWS]
                 break
@@ -74,17 +78,17 @@ class Run:
         self._flushed = time.monotonic()
 
     def params(self, flat: Mapping[str, Any]) -> None:
-        """Record parameters under their dotted names; skipped on a continued run, whose parameters cannot change."""
+        """Log parameters under their dotted names. A continued run keeps those it has, since they cannot change."""
         rows = [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in flat.items()]
         for start in range(0, 0 if self.resumed else len(rows), 100):
             self._batch("params", rows[start : start + 100])
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Set tags; an existing one is replaced."""
+        """Set tags; one that exists is replaced."""
         self._batch("tags", list(values.items()))
 
     def image(self, image: Path | str | npt.NDArray[Any], key: str, step: int) -> None:
-        """Add a picture, file or uint8 array (H, W, 3), to the gallery `key` at a step."""
+        """Add a picture, a file or a uint8 array (H, W, 3), to the gallery `key` at a step."""
 
         def write(client: MlflowClient, id: str) -> None:
             pixels = np.asarray(Image.open(image).convert("RGB")) if isinstance(image, str | Path) else image
@@ -93,12 +97,12 @@ class Run:
         self.attempt(write)
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
-        """Store a file, or a folder with all it holds, with the run."""
+        """Store a file, or a folder with all its files, with the run."""
         what = "log_artifacts" if Path(path).is_dir() else "log_artifact"
         self.attempt(lambda client, id: getattr(client, what)(id, str(path), folder))
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, Any]) -> None:
-        """Say which data the run saw: a name, a digest of at most 36 characters, and the counts of its splits."""
+        """Log which data the run saw: a name, a digest of at most 36 characters, and the counts of its splits."""
 
         def write(client: MlflowClient, id: str) -> None:
             from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -110,7 +114,7 @@ class Run:
         self.attempt(write)
 
     def address(self) -> str | None:
-        """The run's page on the server that keeps it, or in an `mlflow ui` of this machine; None without MLflow."""
+        """The run's page on the server that keeps it, or in an `mlflow ui` on this machine; None without MLflow."""
         found: list[str] = []
 
         def read(client: MlflowClient, id: str) -> None:
@@ -121,7 +125,7 @@ class Run:
         return found[0] if found else None
 
     def close(self, status: str) -> None:
-        """Write the rest and end the run as FINISHED, FAILED or KILLED. A run that is simply cut off stays RUNNING."""
+        """Write the rest and end the run as FINISHED, FAILED or KILLED. A run that is cut off stays RUNNING."""
         self.flush()
         self.attempt(lambda client, id: client.set_terminated(id, status))
 
@@ -136,44 +140,17 @@ class Run:
         return not rows or self.attempt(write)
 
     def attempt(self, call: Callable[[MlflowClient, str], object]) -> bool:
-        """Ask something of the store; whether it went well. The first failure is told, in one sentence."""
+        """Make this call to the store; returns whether it succeeded. The first failure is reported in one sentence."""
         if self._client is None or self.id is None:
             return True
         try:
             call(self._client, self.id)
-        except Exception as error:  # whatever ails the store, the training is worth more than its record
+        except Exception as error:  # whatever the store's trouble, the training is worth more than its record
             if not self._warned:
                 say(f"MLflow does not answer ({reason(error)}); the work goes on, and its record there may have gaps")
             self._warned = True
             return False
         return True
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error, cut to a readable length, without passwords."""
-    lines = str(error).strip().splitlines()
-    return public(lines[0] if lines else type(error).__name__)[:200]
-
-
-def public(text: str) -> str:
-    """A text whose addresses have lost the user's name and password: http://user:word@host is http://host."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
-
-
-def say(sentence: str) -> None:
-    """A line for the user; standard output belongs to the stage."""
-    print(f"brule: {sentence}", file=sys.stderr)
-
-
-_DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # An unreachable server is noticed in seconds; MLflow's own defaults would hold up training for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-_OPENING_ATTEMPTS = 5
 
 
 @contextmanager
@@ -186,11 +163,11 @@ def run(
 ) -> Iterator[Run]:
     """Open a run, or continue `resume_id`, for the body of the `with`, whose end or error becomes the run's status.
 
-    The store is MLFLOW_TRACKING_URI or else `mlflow.db` in the project's folder. `tags` (a fingerprint, say) join those
-    of DVC and git. Raises BruleError where the store cannot be opened.
+    The store is MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's folder. `tags` are added to those of DVC and
+    git. Raises BruleError if the store cannot be opened.
     """
     if not available():
-        say("MLflow is not installed; this run is not tracked (`pip install mlflow` would do it)")
+        say("MLflow is not installed, so this run is not tracked; `pip install mlflow` changes that")
         yield Run()
         return
     current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage))
@@ -204,7 +181,7 @@ def run(
 
 
 def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
-    """Create or continue the run; a database that another process is creating at this moment is tried again."""
+    """Create or continue the run. If another process is creating the database at this moment, try again."""
     uri = place()
     for attempt in range(_OPENING_ATTEMPTS):
         try:
@@ -225,7 +202,7 @@ def place() -> str:
 
 
 def available() -> bool:
-    """Whether MLflow is installed. It is then imported, calls nobody, gives up soon and keeps its news to itself."""
+    """Whether MLflow is installed. If so it is set up: no telemetry, short waits, no log messages but errors."""
     for variable, value in _DEFAULTS.items():
         os.environ.setdefault(variable, value)
     try:
@@ -239,13 +216,15 @@ def available() -> bool:
 
 @contextmanager
 def alone(uri: str) -> Iterator[None]:
-    """One process at a time opens a database in a file, or chooses a champion in it: two that both make its tables
-    leave it broken for good. A server looks after itself."""
+    """Let only one process at a time open a database file or choose a champion in it.
+
+    Two that create its tables at once leave it broken for good. A server takes care of this itself.
+    """
     if not uri.startswith("sqlite:///"):
         yield
         return
     with open(f"{uri.removeprefix('sqlite:///')}.lock", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # given back when the file closes, also by a kill
+        fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file closes, also by a kill
         yield
 
 
@@ -257,8 +236,8 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
         return continued
     found = client.get_experiment_by_name(experiment)
     if found is not None and found.lifecycle_stage != "active":
-        raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it or set another name")
-    # A server knows itself where its artifacts lie; beside a database they would land in the current folder.
+        raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it, or set another name")
+    # A server knows where its artifacts belong. With a database they would land in the current folder.
     place = None if uri.startswith("http") else (root().resolve() / "mlartifacts").as_uri()
     id = found.experiment_id if found is not None else client.create_experiment(experiment, artifact_location=place)
     created = client.create_run(id, run_name=name, tags=dict(tags))
@@ -266,7 +245,7 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
 
 
 def _continue(client: MlflowClient, id: str) -> Run | None:
-    """The run of that id, running again; None where this store lacks it (the results came from another machine)."""
+    """The run of that id, set running again; None if this store has none (the results came from another machine)."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -276,10 +255,26 @@ def _continue(client: MlflowClient, id: str) -> Run | None:
             raise
         found = None
     if found is None or found.info.lifecycle_stage != "active":
-        say(f"MLflow has no run {id} in this store; a new one is begun")
+        say(f"this MLflow store has no run {id}; a new one is started")
         return None
     client.update_run(id, status="RUNNING")
     return Run(client, id, resumed=True)
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, cut to a readable length, without passwords."""
+    lines = str(error).strip().splitlines()
+    return public(lines[0] if lines else type(error).__name__)[:200]
+
+
+def public(text: str) -> str:
+    """The text without the user names and passwords in its addresses: http://user:word@host becomes http://host."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
+def say(sentence: str) -> None:
+    """Print a line for the user to standard error; standard output belongs to the stage."""
+    print(f"brule: {sentence}", file=sys.stderr)
 
 
 def closed(uri: str, error: Exception) -> str:
@@ -296,7 +291,7 @@ def _tags(stage: str) -> dict[str, str]:
     tags["dvc.stage"] = os.environ.get("DVC_STAGE", stage)
     if os.environ.get("DVC_EXP_NAME"):
         tags["dvc.experiment"] = os.environ["DVC_EXP_NAME"]
-    with suppress(OSError):  # no git here: no commit
+    with suppress(OSError):  # without git there is no commit
         answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
         if answer.returncode == 0:
             tags["git.commit"] = tags["mlflow.source.git.commit"] = answer.stdout.strip()

@@ -1,4 +1,4 @@
-// Elements, and how a landmark is drawn: its size and its solidity say how sharply it is seen.
+// Creates elements, and says how a landmark is drawn: the clearer the detector sees it, the larger and more solid.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -1,4 +1,4 @@
-// The page: where photos come from, what is asked about them, and what is shown of the answer.
+// The page: takes photos, asks the server about them, and shows the answers.
 
 import { html } from "./drawing.js";
 import { Picture } from "./picture.js";
@@ -7,11 +7,11 @@ import { Styles } from "./styles.js";
 
 const part = (id) => document.getElementById(id);
 const model = await server.model().catch((error) => void fault(error.message));
-const picture = new Picture(part("view"), part("tip"), model, { point: named, box: (box) => look({ ...shown, box }) });
+const picture = new Picture(part("view"), part("tip"), model, { point: describe, box: (box) => look({ ...shown, box }) });
 const styles = new Styles(part("drawn"), model);
-let shown = null; // { blob, name, box } of the answer on the page
+let shown = null; // the photo on the page: { blob, name, box, sample }
 let answer = null;
-let asked = 0; // an older question's answer comes too late
+let asked = 0; // counts the questions, so that a late answer to an earlier one is ignored
 let turn = 0;
 
 function fault(sentence) {
@@ -26,7 +26,7 @@ function busy(state, words = "") {
 
 async function look(photo) {
   if (photo.blob.size > model.largest) {
-    return fault(`${photo.name}: has more than ${Math.floor(model.largest / 2 ** 20)} MB; choose a smaller photo`);
+    return fault(`${photo.name} is larger than ${Math.floor(model.largest / 2 ** 20)} MB; choose a smaller photo`);
   }
   const mine = ++asked;
   fault("");
@@ -61,8 +61,8 @@ function show(photo, found) {
   }
   table(found);
   downloads(found);
-  part("styles").hidden = !found.face;
-  if (found.face) restyle();
+  part("styles").hidden = !found.crop;
+  if (found.crop) restyle();
 }
 
 function table(found) {
@@ -86,12 +86,12 @@ function downloads(found) {
 }
 
 async function restyle() {
-  const [mine, face, confidence] = [asked, answer.face, answer.confidence];
+  const [mine, crop, confidence] = [asked, answer.crop, answer.confidence];
   part("other").disabled = true;
   part("styles").setAttribute("aria-busy", "true");
   try {
-    const drawn = await server.styles(face.shape, turn);
-    if (mine === asked) styles.show(face, confidence, drawn.images);
+    const drawn = await server.styles(crop.shape, turn);
+    if (mine === asked) styles.show(crop, confidence, drawn.images);
   } catch (error) {
     if (mine === asked) fault(error.message);
   }
@@ -99,18 +99,18 @@ async function restyle() {
   part("styles").setAttribute("aria-busy", "false");
 }
 
-function named(index) {
+function describe(index) {
   styles.choose(index);
   const detail = part("detail");
   if (index === null) {
     const mean = answer.confidence.reduce((sum, value) => sum + value, 0) / answer.confidence.length;
-    return detail.replaceChildren(...described("All landmarks", mean, "Point at one, or go with Tab and the arrow keys."));
+    return detail.replaceChildren(...description("All landmarks", mean, "Point at one, or use Tab and the arrow keys."));
   }
   const [x, y] = answer.points[index];
-  detail.replaceChildren(...described(model.names[index], answer.confidence[index], `x ${x.toFixed(1)}, y ${y.toFixed(1)}`));
+  detail.replaceChildren(...description(model.names[index], answer.confidence[index], `x ${x.toFixed(1)}, y ${y.toFixed(1)}`));
 }
 
-function described(title, confidence, words) {
+function description(title, confidence, words) {
   const meter = html("meter", { min: 0, max: 1, value: confidence, "aria-label": "confidence" });
   return [html("dt", {}, title), html("dd", {}, words), html("dd", {}, `confidence ${confidence.toFixed(2)}`, meter)];
 }
@@ -132,7 +132,7 @@ function offer(name, index) {
 function listen() {
   part("file").addEventListener("change", (event) => {
     take(event.target.files[0]);
-    event.target.value = ""; // the same file may be chosen again
+    event.target.value = ""; // so that the same file can be chosen again
   });
   part("stage").addEventListener("click", () => answer || part("file").click());
   document.addEventListener("paste", (event) => take([...event.clipboardData.files][0]));
@@ -160,7 +160,7 @@ function listen() {
 if (model) {
   document.title = `${model.title} – brule`;
   part("title").textContent = model.title;
-  part("facts").textContent = `· sees ${model.image_size} × ${model.image_size} pixels · ${model.mode} training`;
+  part("facts").textContent = `· input ${model.image_size} × ${model.image_size} pixels · ${model.mode} training`;
   part("stage").classList.add("empty");
   part("samples").replaceChildren(...model.samples.map(offer));
   part("offered").hidden = !model.samples.length;

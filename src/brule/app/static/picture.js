@@ -1,14 +1,14 @@
-// The photo with its landmarks: hover, focus and arrow keys name them; a drag draws a box around the object.
+// The photo with its landmarks. Hover, focus and the arrow keys show their names; dragging draws a box.
 
 import { extent, html, radius, solidity, svg } from "./drawing.js";
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
-const DRAG = 6; // screen pixels: less is a click
+const DRAG = 6; // screen pixels; anything shorter is a click
 
 export class Picture {
-  /** told: { point(index or null), box([x, y, width, height]) } */
-  constructor(view, tip, model, told) {
-    Object.assign(this, { view, tip, model, told, chosen: null, drag: null });
+  /** on: { point(index or null), box([x, y, width, height]) }, called when the user chooses a landmark or draws a box */
+  constructor(view, tip, model, on) {
+    Object.assign(this, { view, tip, model, on, chosen: null, drag: null });
     view.addEventListener("keydown", (event) => this.#key(event));
     view.addEventListener("pointerdown", (event) => this.#press(event));
     view.addEventListener("pointermove", (event) => this.#move(event));
@@ -21,7 +21,7 @@ export class Picture {
     this.answer = answer;
     this.view.replaceChildren();
     svg("image", { href: answer.picture, width: answer.width, height: answer.height, preserveAspectRatio: "none" }, this.view);
-    // A landmark's 0 is the centre of the first pixel; the drawing's 0 is its edge.
+    // For landmarks 0 is the centre of the first pixel; for the drawing it is that pixel's edge.
     this.places = answer.points.map(([x, y]) => [x + 0.5, y + 0.5]);
     for (const kind of ["line halo", "line"]) {
       for (const [a, b] of this.model.edges) this.#line(kind, a, b);
@@ -36,7 +36,7 @@ export class Picture {
     this.choose(null);
   }
 
-  /** The whole photo, or the landmarks with some room around them. */
+  /** Show the whole photo, or the landmarks with some room around them. */
   zoom(zoomed) {
     const { width, height } = this.answer;
     let frame = { x: 0, y: 0, width, height };
@@ -52,8 +52,8 @@ export class Picture {
     this.#fit();
   }
 
-  /** Name one landmark; null: none. */
-  choose(index, tell = true) {
+  /** Show the name of one landmark, or of none if the index is null. */
+  choose(index) {
     this.chosen = index;
     const spot = index === null ? null : this.spots[index];
     this.ring.setAttribute("visibility", spot ? "visible" : "hidden");
@@ -64,7 +64,7 @@ export class Picture {
       this.tip.replaceChildren(this.model.names[index], html("span", {}, `confidence ${this.answer.confidence[index].toFixed(2)}`));
       this.#place(spot);
     }
-    if (tell) this.told.point(index);
+    this.on.point(index);
   }
 
   #place(spot) {
@@ -97,7 +97,7 @@ export class Picture {
     return spot;
   }
 
-  /** Dots are as large as the landmarks' box asks for, and never too small to be seen on this screen. */
+  /** Dots grow with the box of the landmarks, but stay visible and out of the way on any screen. */
   #fit() {
     if (!this.answer || !this.view.clientWidth) return;
     const pixel = this.frame.width / this.view.clientWidth;
@@ -134,7 +134,7 @@ export class Picture {
   #release(event) {
     const drawn = event && this.drag?.drawn;
     this.drag = null;
-    if (drawn?.width > 0 && drawn.height > 0) this.told.box([drawn.x - 0.5, drawn.y - 0.5, drawn.width, drawn.height]);
+    if (drawn?.width > 0 && drawn.height > 0) this.on.box([drawn.x - 0.5, drawn.y - 0.5, drawn.width, drawn.height]);
   }
 
   #outline(rectangle) {

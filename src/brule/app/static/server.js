@@ -1,13 +1,13 @@
-// The questions that the page asks. Each answer is JSON; a refusal becomes an Error with the server's sentence.
+// What the page asks the server. Every answer is JSON; a refusal becomes an Error with the server's sentence.
 
 async function ask(address, options) {
   let response;
   try {
     response = await fetch(address, options);
   } catch {
-    throw new Error("Nothing answers any more: start brule demo again, then reload this page.");
+    throw new Error("The server no longer answers. Run brule serve again, then reload this page.");
   }
-  const answer = await response.json().catch(() => ({ error: `${address}: the answer cannot be read; reload this page.` }));
+  const answer = await response.json().catch(() => ({ error: `${address}: the answer cannot be read. Reload this page.` }));
   if (answer.error) throw new Error(answer.error);
   return answer;
 }

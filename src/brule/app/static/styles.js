@@ -1,4 +1,4 @@
-// The strip of images that the generator draws: the photo's crop, its restoration, and the same landmarks in other styles.
+// The strip below the photo: its crop, the crop as the generator restores it, and the same landmarks in other styles.
 
 import { html, radius, solidity, svg } from "./drawing.js";
 
@@ -7,14 +7,14 @@ export class Styles {
     Object.assign(this, { list, model, rings: [] });
   }
 
-  show(face, confidence, images) {
-    const tiles = [[face.crop, "the photo"], [face.restored, "drawn in its style"]];
+  show(crop, confidence, images) {
+    const tiles = [[crop.image, "the photo"], [crop.restored, "redrawn in its style"]];
     images.forEach((image, index) => tiles.push([image, `style ${index + 1}`]));
     this.rings = [];
-    this.list.replaceChildren(...tiles.map(([image, words]) => this.#tile(image, words, face.shape, confidence)));
+    this.list.replaceChildren(...tiles.map(([image, words]) => this.#tile(image, words, crop.shape, confidence)));
   }
 
-  /** Ring one landmark in every image; null: none. */
+  /** Put a ring around one landmark in every image, or around none if the index is null. */
   choose(index) {
     for (const [ring, shape] of this.rings) {
       ring.setAttribute("visibility", index === null ? "hidden" : "visible");

@@ -1,8 +1,7 @@
-"""Which of MLflow's finished runs a name means: a row of the results table, an experiment, a run's name or its id.
+"""Fig. 3, 6 and 8: how trainings went, from the runs that MLflow keeps.
 
-Fig. 3 and Fig. 6: the courses of runs that MLflow has kept, side by side.
-
-Fig. 8: the landmarks of the same validation faces over the iterations, cut from the pictures that training drew."""
+A name may stand for a row of the results table, an experiment, or a run by its name or its id.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +21,31 @@ from brule.errors import BruleError
 from brule.figures.curves import Curve, Panel, comparison
 from brule.figures.grids import cells, frames
 from brule.stages import experiments, table
-from brule.stages.paper.request import Request
-from brule.tracking import past as reading
+from brule.stages.paper import Request
+from brule.tracking import past
 from brule.tracking.past import Past, Store
 from brule.tracking.run import public
 
 TABLE = "table1"
+_ERROR = "validation/nme"
+_FLOOR = "evaluation/validation/floor_nme"
+_IMAGES = "evaluation/validation/images"
+_FIG3 = ("supervised-plain", "supervised")
+_FIG6 = ("short", "no-barycenter", "no-geometry")
+_GROUP = "ablation"
+_LOSSES = {
+    "encoder/H_cycle": "H(L_F ‖ L), nats per landmark",
+    "encoder/R_b": "R_b",
+    "encoder/R_g": "R_g",
+}
+_FRAMES, _FACES = 8, 4
+_ALARMS = "monitors/alarms"
+_RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
 class Named:
-    """The runs that one curve is drawn from: those of several seeds together."""
+    """The runs that one curve is drawn from: one for each seed."""
 
     name: str
     title: str
@@ -45,41 +58,41 @@ class Known:
 
     row: table.Row
     measured: Mapping[str, str]
-    """{id of an MLflow run: <row>-<seed>}: the runs that its numbers are from."""
+    """{id of an MLflow run: name of the job it measured}: the runs that the row's numbers come from."""
 
 
 def rows(root: Path = Path()) -> dict[str, Known]:
     """The rows of the results table, by name."""
-    entries = table.Ledger(root, TABLE).entries().values()
-    ids = {entry.mlflow_run_id: entry.name for entry in entries if entry.mlflow_run_id}
+    entries = [entry for entry in table.Ledger(root, TABLE).entries().values() if entry.mlflow_run_id]
     return {
-        row.name: Known(row, {id: name for id, name in ids.items() if name.rpartition("-")[0] == row.name})
+        row.name: Known(row, {str(entry.mlflow_run_id): entry.name for entry in entries if entry.row == row.name})
         for row in table.read(root, TABLE).rows
     }
 
 
-def find(past: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named | None:
-    """The runs of that name among those given, newest first; None where there are none.
+def find(finished: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named | None:
+    """The runs of that name among those given (newest first); None if there are none.
 
-    Of a row, for each of its seeds, the run that the table's number is from, or else the newest that `make table1`
-    named so; failing that, the newest run of the row's experiment, where that is all there is to the row.
+    For each run of a row that is the one that the table's number comes from, or else the newest that `make table1` gave
+    that name. If there is neither, it is the newest run of the row's experiment, provided that the row's runs differ
+    from the experiment in their seed alone.
     """
     if name not in known:
-        single = [run for run in past if name in (run.id, run.name)][:1]
+        single = [run for run in finished if name in (run.id, run.name)][:1]
         return Named(name, name, tuple(single)) if single else None
     row, measured = known[name].row, known[name].measured
-    numbered = {measured[run.id]: run for run in past if run.id in measured}
-    for run in past:
+    numbered = {measured[run.id]: run for run in finished if run.id in measured}
+    for run in finished:
         if named := re.fullmatch(rf"{TABLE}-({re.escape(name)}-\d+)", run.name):
             numbered.setdefault(named[1], run)
     if not numbered and all(set(run) <= {"seed"} for run in row.runs):
-        numbered = {run.name: run for run in reversed(past) if run.name == row.experiment}
+        numbered = {run.name: run for run in reversed(finished) if run.name == row.experiment}
     return Named(name, row.title, tuple(numbered[key] for key in sorted(numbered))) if numbered else None
 
 
-def need(store: Store, past: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named:
-    """`find`, or a BruleError that says which command makes such a run."""
-    if found := find(past, name, known):
+def need(store: Store, finished: Sequence[Past], name: str, known: Mapping[str, Known]) -> Named:
+    """As `find`. Raises BruleError, with the command that makes such a run, if there is none."""
+    if found := find(finished, name, known):
         return found
     missing = f"{public(store.place)} has no finished run of {name}"
     if name in known:
@@ -91,41 +104,28 @@ def need(store: Store, past: Sequence[Past], name: str, known: Mapping[str, Know
     )
 
 
-_ERROR = "validation/nme"
-_FLOOR = "evaluation/validation/floor_nme"
-_IMAGES = "evaluation/validation/images"
-_FIG3 = ("supervised-plain", "supervised")
-_FIG6 = ("short", "no-barycenter", "no-geometry")
-_GROUP = "ablation"
-_LOSSES = {
-    "encoder/H_cycle": "H(L_F ‖ L), nats per landmark",
-    "encoder/R_b": "R_b",
-    "encoder/R_g": "R_g",
-}
-
-
 def fig3(request: Request) -> list[str]:
-    """The error of supervised runs over their iterations: the first, without regularisers, orange; the second blue."""
-    store = reading.read()
-    past, known = store.finished(), rows()
-    named = [need(store, past, name, known) for name in request.runs or _FIG3]
+    """The error of supervised runs over their iterations: without regularisers orange (the first), with them blue."""
+    store = past.read()
+    finished, known = store.finished(), rows()
+    named = [need(store, finished, name, known) for name in request.runs or _FIG3]
     order = [1, 0, *range(2, len(named))]
     labels = {_label(one): order[number] for number, one in enumerate(named)}
     panel = Panel("NME on held-out faces, %", _courses(store, named, _ERROR, needed=True), error=True)
     heading = "Fig. 3 · Supervised training with and without the regularisers L_D and H(L(I_F) ‖ L)"
     comparison([panel], request.out, heading, labels, _note(named), columns=1)
-    return [_told(one) for one in named]
+    return [_ids(one) for one in named]
 
 
 def fig6(request: Request) -> list[str]:
-    """The ablation's errors with the barycenter's, and the course of three of the losses."""
-    store = reading.read()
-    past, known = store.finished(), rows()
-    named = [need(store, past, name, known) for name in request.runs or _FIG6]
+    """The errors of the ablation beside the barycenter's, and the courses of three losses."""
+    store = past.read()
+    finished, known = store.finished(), rows()
+    named = [need(store, finished, name, known) for name in request.runs or _FIG6]
     absent: list[str] = []
     for name in () if request.runs else (name for name, one in known.items() if one.row.group == _GROUP):
         if name not in _FIG6:
-            found = find(past, name, known)
+            found = find(finished, name, known)
             named += [found] if found else []
             absent += [] if found else [name]
     floors = [run.metrics[_FLOOR] for one in named for run in one.runs if _FLOOR in run.metrics]
@@ -138,12 +138,14 @@ def fig6(request: Request) -> list[str]:
     ]
     heading = "Fig. 6 · Ablation: what each ingredient is worth beside the barycenter"
     comparison(panels, request.out, heading, labels, _note(named), columns=2)
-    return [*map(_told, named), *([f"not in MLflow yet: {', '.join(absent)}"] if absent else [])]
+    return [*map(_ids, named), *([f"not in MLflow yet: {', '.join(absent)}"] if absent else [])]
 
 
 def _courses(store: Store, named: Sequence[Named], metric: str, needed: bool = False) -> dict[str, Curve]:
-    """{label: the course of a metric}; a loss is averaged over a twenty-fifth of its rows. Raises BruleError for a run
-    without one that is needed."""
+    """{label: the course of a metric}. A loss is averaged over a twenty-fifth of its rows.
+
+    Raises BruleError for a run without a metric that is `needed`.
+    """
     found: dict[str, Curve] = {}
     for one in named:
         series = []
@@ -163,7 +165,7 @@ def _courses(store: Store, named: Sequence[Named], metric: str, needed: bool = F
 
 
 def _label(one: Named) -> str:
-    """The run in words, and what it came to on the test images."""
+    """The row or run in words, with its error on the test images."""
     tested = [run.metrics["test/nme"] for run in one.runs if "test/nme" in run.metrics]
     count = f" ({len(one.runs)} run{'s' * (len(one.runs) > 1)})"
     return one.title + count + (f" · test {fmean(tested):.2f} %" if tested else "")
@@ -178,32 +180,27 @@ def _note(named: Sequence[Named]) -> str:
     return "; ".join(parts)
 
 
-def _told(one: Named) -> str:
+def _ids(one: Named) -> str:
     return f"{one.name}: " + ", ".join(f"run {run.id} ({run.name})" for run in one.runs)
 
 
-_FRAMES, _FACES = 8, 4
-_ALARMS = "monitors/alarms"
-_RESULTS = Path("results")
-
-
 def fig8(request: Request) -> list[str]:
-    """Faces below each other, iterations beside each other; those at which a monitor of collapse fired are red."""
+    """A row for each image, a column for each iteration. Iterations at which a collapse monitor fired are red."""
     if len(request.runs) > 1:
         raise BruleError(f"--runs {' '.join(request.runs)}: Fig. 8 shows one run; name one")
-    pictures, steps, alarms, told = _tracked(request.runs[0]) if request.runs else _here()
+    pictures, steps, alarms, origin = _tracked(request.runs[0]) if request.runs else _here()
     chosen = sorted(pictures)
     chosen = [chosen[place] for place in np.unique(np.linspace(0, len(chosen) - 1, _FRAMES).round().astype(int))]
     columns = {iteration: cells(pictures[iteration])[0, :_FACES] for iteration in chosen}
     count = len(columns[chosen[0]])
-    heading = f"Fig. 8 · Landmarks of {count} validation faces over the iterations{told}"
-    note = "Above: the iteration; red: a monitor of collapse was beyond its limit then."
+    heading = f"Fig. 8 · Landmarks of {count} validation images over the iterations{origin}"
+    note = "Above: the iteration, red where a collapse monitor was beyond its limit."
     frames(columns, request.out, heading, note, {i for i in chosen if _standing(i, steps, alarms)})
     return []
 
 
 def _here() -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]:
-    """The pictures of the last run in the workspace, and its alarms."""
+    """{iteration: picture} of the last run in the workspace, the steps and values of its alarms, and no name."""
     paths = {int(path.stem): path for path in (_RESULTS / "samples").glob("*.png") if path.stem.isdigit()}
     if not paths:
         raise BruleError(
@@ -220,8 +217,8 @@ def _here() -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]
 
 
 def _tracked(name: str) -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]:
-    """The same of a run in MLflow; of several seeds the first."""
-    store = reading.read()
+    """The same of a run in MLflow (of the first, if the name stands for several), and its name."""
+    store = past.read()
     run = need(store, store.finished(), name, rows()).runs[0]
     pictures = store.pictures(run, "samples")
     if not pictures:

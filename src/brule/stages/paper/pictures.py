@@ -1,4 +1,4 @@
-"""Fig. 4, 5 and 7: what the trained networks answer on test images, easy and hard ones alike."""
+"""Fig. 4, 5 and 7: what the trained networks make of test images, easy and hard ones alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from brule.figures.grids import Errors, restyled
 from brule.figures.shapes import ring
 from brule.maths import heatmaps
 from brule.stages import wording
-from brule.stages.paper.request import Request
+from brule.stages.paper import Request
 from brule.stages.scores import Split, measure
 
 _COLUMNS, _AROUND = 8, 8
@@ -31,7 +31,7 @@ class _Chosen(NamedTuple):
 
 
 def fig4(request: Request) -> list[str]:
-    """Two rows of faces with the landmarks found; below, those of the second row as images in styles of their own."""
+    """Two rows of images with the landmarks found on them; below, images that G makes of the second row's landmarks."""
     detector, split = _answers(request)
     gan = _gan(request.gan, detector)
     every = _spread(split, 2 * min(_COLUMNS, max(1, len(split.images) // 2)))
@@ -44,7 +44,7 @@ def fig4(request: Request) -> list[str]:
 
 
 def fig5(request: Request) -> list[str]:
-    """A row of faces with the landmarks found; below, images of the same landmarks, all in one given style."""
+    """A row of images with the landmarks found on them; below, G's images of these landmarks, in one given style."""
     detector, split = _answers(request)
     gan = _gan(request.gan, detector)
     if request.style < 0:
@@ -58,17 +58,17 @@ def fig5(request: Request) -> list[str]:
 
 
 def fig7(request: Request) -> list[str]:
-    """X_b amid the heatmaps L_sp of eight random test faces."""
+    """X_b amid the heatmaps L_sp of eight random test images."""
     detector, test = Detector.load(request.detector), _images("test")
     if len(test.images) < _AROUND:
-        raise BruleError(f"{prepared.CROPS}/test: has {len(test.images)} images; Fig. 7 shows {_AROUND}, so bring more")
+        raise BruleError(f"{prepared.CROPS}/test: has {len(test.images)} images, but Fig. 7 shows {_AROUND}; add some")
     some = np.sort(np.random.default_rng(0).choice(len(test.images), _AROUND, replace=False))
     images = test.images[some]
     points = np.concatenate([detector.barycenter[None], detector.points(images)])
     maps = heatmaps.sparse(torch.tensor(points), detector.map_size, _SIGMA).numpy()
-    heading = f"Fig. 7 · The barycenter amid the landmarks of {_AROUND} random test faces"
+    heading = f"Fig. 7 · The barycenter amid the landmarks of {_AROUND} random test images"
     note = f"Each landmark as a Gaussian of σ = {_SIGMA:.0f} pixel of the {detector.map_size} × {detector.map_size} map"
-    ring(maps[0], maps[1:], images, request.out, detector.scheme, heading, f"{note}: L_sp of the detector's answers.")
+    ring(maps[0], maps[1:], images, request.out, detector.scheme, heading, f"{note}: L_sp of what the detector finds.")
     return []
 
 
@@ -80,19 +80,19 @@ def _answers(request: Request) -> tuple[Detector, Split]:
 def _images(split: prepared.Split) -> prepared.Crops:
     found = prepared.load(prepared.CROPS, split, labels=True)
     if not len(found.images):
-        raise BruleError(f"{prepared.CROPS}/{split}: holds no images; give prepare.test a share, and run dvc repro")
+        raise BruleError(f"{prepared.CROPS}/{split}: has no images; set prepare.test above 0 and run dvc repro")
     return found
 
 
 def _gan(path: Path, detector: Detector) -> Gan:
     gan = Gan.load(path, detector=(len(detector.scheme.names), detector.image_size))
     if not gan.iterations:
-        raise BruleError(f"{path}: this GAN was never trained; give a stage of train.stages a gan_every, as joint has")
+        raise BruleError(f"{path}: this GAN was never trained; set gan_every in one of the stages, as in joint")
     return gan
 
 
 def _spread(split: Split, count: int) -> npt.NDArray[np.intp]:
-    """Evenly spread over the ranking by error, its two ends included; over the split where no error is known."""
+    """Indices evenly spread over the ranking by error, from best to worst; over the split if no error is known."""
     errors = split.errors.get("detector")
     order = np.arange(len(split.images)) if errors is None else np.argsort(errors, kind="stable")
     chosen: npt.NDArray[np.intp] = order[np.linspace(0, len(order) - 1, count).round().astype(int)]

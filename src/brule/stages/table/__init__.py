@@ -1,12 +1,9 @@
-"""The results table: its rows are data (experiments/tables/), its runs DVC experiments, its memory a ledger of runs."""
+"""The results table: its rows are data (experiments/tables/), its runs are DVC experiments, its memory is a ledger."""
 
-from brule.stages.table.jobs import Job, chosen, plan
-from brule.stages.table.launching import Launcher
-from brule.stages.table.ledger import Entry, Ledger
-from brule.stages.table.rows import Anchor, Row, Table, read
-from brule.stages.table.running import Summary, complete, current, overview
-from brule.stages.table.tracked import collect, take
-from brule.stages.table.writing import publish, render
+from brule.stages.table.markdown import publish, render
+from brule.stages.table.plan import Anchor, Job, Row, Table, chosen, plan, read
+from brule.stages.table.results import Entry, Ledger, collect, current, take
+from brule.stages.table.runs import Launcher, Summary, complete, overview
 
 __all__ = [
     "Anchor",

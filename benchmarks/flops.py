@@ -1,0 +1,93 @@
+"""What a run costs in arithmetic: counted from the shapes of its matrix products and convolutions, not from clocks.
+
+    PYTHONPATH=src python benchmarks/flops.py       after `dvc repro`: of params.yaml, held against results/train.json
+
+10¹² operations a second are to be compared with a GPU's peak in bfloat16.
+"""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from math import ceil, lcm
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from brule import config, terminal
+from brule.config import Config, Train
+from brule.errors import BruleError
+from brule.method.schedule import Moment
+from brule.method.training import Inputs, Training
+from brule.stages.train import read_inputs
+
+
+class Operations(TorchDispatchMode):
+    """`with Operations() as operations:` adds up `operations.total` from torch's own formulas.
+
+    torch's FlopCounterMode also tells modules apart, with hooks that the penalty's second derivative does not allow.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0.0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if formula := flop_registry.get(function._overloadpacket):
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def flops(config: Config, inputs: Inputs, device: torch.device) -> float:
+    """Floating-point operations of all iterations of a run; a multiplication and an addition are two.
+
+    One iteration of each kind runs on networks of its own, so that nothing of the run itself is touched. Validation,
+    pictures and whatever is no matrix product or convolution are left out.
+    """
+    training, total, start = Training(config, inputs, device), 0.0, 0
+    for _, stage in training.schedule.stages:
+        first = training.schedule.at(start)
+        start += stage.iterations
+        if stage.encoder_period:
+            moment = replace(first, encoder=True, gan=False, ramp=1.0 if stage.gan_every else 0.0)
+            total += ceil(stage.iterations / stage.encoder_period) * _counted(training, moment)
+        if stage.gan_every:
+            turn = sum(share * _counted(training, moment) for moment, share in _turns(first, config.train))
+            total += ceil(stage.iterations / stage.gan_every) * turn
+    return total
+
+
+def _turns(first: Moment, train: Train) -> list[tuple[Moment, float]]:
+    """The kinds of iteration that Algorithm 1 has (with D or not, its penalty, restoration), and how often."""
+    plays = train.adversarial_every or 1
+    periods = (plays, plays * train.r1_every, train.restore_every)
+    period = lcm(*periods)
+    kinds = [tuple(turn % every == 0 for every in periods) for turn in range(period)]
+    return [
+        (replace(first, encoder=False, gan=True, gan_turn=kinds.index(kind)), count / period)
+        for kind, count in Counter(kinds).items()
+    ]
+
+
+def _counted(training: Training, moment: Moment) -> float:
+    operations = Operations()
+    with operations:
+        training.step(moment)
+    return operations.total
+
+
+def main() -> None:
+    parameters = config.read("params.yaml")
+    total = flops(parameters, read_inputs(parameters)[0], torch.device("cpu"))
+    try:
+        seconds = float(json.loads(Path("results/train.json").read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError):
+        raise BruleError("results/train.json tells no seconds of training; run dvc repro") from None
+    print(f"{total / 1e12:.1f} TFLOP in {seconds:.0f} s: {total / seconds / 1e12:.3f} TFLOP/s")
+
+
+if __name__ == "__main__":
+    terminal.main(main)

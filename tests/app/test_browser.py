@@ -1,0 +1,180 @@
+"""The page in a real browser: clicks, keys and uploads. Nothing is loaded from elsewhere, and no error goes unseen."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("selenium", reason="selenium is not installed; pip install -e '.[dev]'")
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from brule.app import page as asked
+from brule.detector import text as answers
+
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and its chromedriver are not installed")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"),
+    *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-default-apps", "--no-proxy-server"),
+)
+
+
+class Visitor:
+    """What a person does on the page, and what they see there."""
+
+    def __init__(self, browser: Chrome, address: str) -> None:
+        self.browser = browser
+        browser.get(address)
+        self.until(lambda: self.all("#samples button"))
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def until(self, condition: Any) -> Any:
+        return WebDriverWait(self.browser, 20, 0.05).until(lambda _: condition())
+
+    def shows(self, selector: str, words: str) -> None:
+        self.until(lambda: words in self.one(selector).text)
+
+    def upload(self, path: Path) -> None:
+        self.one("#file").send_keys(str(path))
+
+    def points(self) -> list[list[float]]:
+        """Where the dots are, in pixels of the photo."""
+        places = (
+            "[...document.querySelectorAll('#view .dot')].map((dot) => [dot.cx.baseVal.value, dot.cy.baseVal.value])"
+        )
+        return [[x - 0.5, y - 0.5] for x, y in self.browser.execute_script(f"return {places}")]
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with Chrome(options=options, service=Service(str(DRIVER))) as started:
+        yield started
+
+
+@pytest.fixture
+def visitor(browser: Chrome, site: Any) -> Iterator[Visitor]:
+    """The page, freshly opened; afterwards: no error in the console, no request to anybody but its server."""
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)  # what an earlier page said
+    yield Visitor(browser, site.address)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    places = {urlsplit(url)[:2] for url in asked if not url.startswith(("data:", "blob:", "chrome:"))}
+    assert places == {urlsplit(site.address)[:2]}
+    expected = "the server responded with a status of 400"  # of the tests that send something wrong
+    assert not [entry for entry in browser.get_log("browser") if expected not in entry["message"]]
+
+
+def test_a_click_on_a_sample_shows_its_landmarks_by_name(visitor: Visitor, page: asked.Page, models: Path) -> None:
+    assert visitor.browser.title.startswith("A detector of 4 landmarks")
+    visitor.all("#samples button")[0].click()
+    visitor.shows("#status", "a.png, 120 × 90: 4 landmarks in")
+    expected = page.detector.predict(models / "photos" / "a.png", refine=True)
+    assert visitor.points() == pytest.approx(expected.points.round(3), abs=2e-3)
+    assert len(visitor.all("#view .line:not(.halo)")) == 2
+    names = [spot.get_attribute("aria-label") for spot in visitor.all("#view .spot")]
+    assert names == [
+        f"{name.replace('_', ' ')}, confidence {round(float(sure), 4):.2f}"
+        for name, sure in zip(expected.names, expected.confidence, strict=True)
+    ]
+    assert visitor.all("#samples button")[0].get_attribute("aria-pressed") == "true"
+
+
+def test_hover_and_arrow_keys_name_a_landmark(visitor: Visitor, page: asked.Page, models: Path) -> None:
+    visitor.all("#samples button")[1].click()
+    visitor.shows("#status", "b.jpg, 80 × 100")
+    expected = page.detector.predict(models / "photos" / "b.jpg", refine=True)
+    ActionChains(visitor.browser).move_to_element(visitor.all("#view .spot")[3]).perform()
+    visitor.shows("#tip", f"mouth\nconfidence {round(float(expected.confidence[3]), 4):.2f}")
+    visitor.shows("#detail", f"x {expected.points[3, 0]:.1f}, y {expected.points[3, 1]:.1f}")
+    ActionChains(visitor.browser).move_to_element(visitor.one("h1")).perform()
+    visitor.until(lambda: not visitor.one("#tip").is_displayed())
+    visitor.browser.execute_script("document.querySelector('#view .spot').focus()")
+    visitor.shows("#tip", "left eye")
+    visitor.browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    visitor.shows("#tip", "mouth")
+    visitor.browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    visitor.shows("#tip", "nose <b>")
+
+
+def test_an_upload_a_broken_one_and_a_box(visitor: Visitor, page: asked.Page, models: Path, tmp_path: Path) -> None:
+    visitor.upload(models / "photos" / "b.jpg")
+    visitor.shows("#status", "b.jpg, 80 × 100")
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    visitor.upload(tmp_path / "broken.jpg")
+    visitor.shows("#fault", "broken.jpg: is not a readable image")
+    visitor.shows("#status", "Still showing b.jpg.")
+    view = visitor.one("#view")
+    drag = ActionChains(visitor.browser).move_to_element_with_offset(view, -80, -80).click_and_hold()
+    drag.move_by_offset(60, 60).move_by_offset(100, 100).release().perform()
+    visitor.until(lambda: visitor.one("#forget").is_displayed())
+    assert not visitor.one("#fault").is_displayed()
+    left, top, width, height = (
+        float(visitor.one("#view .box").get_attribute(k) or 0) for k in ("x", "y", "width", "height")
+    )
+    assert width == pytest.approx(height, rel=0.02) and 10 < width < 80
+    box = (left - 0.5, top - 0.5, width, height)
+    twice = page.detector.predict(models / "photos" / "b.jpg", box, refine=True)
+    assert visitor.points() == pytest.approx(twice.points, abs=0.05)
+    visitor.one("#refine").click()
+    once = page.detector.predict(models / "photos" / "b.jpg", box)
+    visitor.until(lambda: visitor.points() == pytest.approx(once.points, abs=0.05))
+
+
+def test_other_styles_and_the_files_to_save(visitor: Visitor, page: asked.Page, models: Path) -> None:
+    visitor.all("#samples button")[0].click()
+    visitor.until(lambda: len(visitor.all("#drawn li")) == 8)
+    words = [tile.text for tile in visitor.all("#drawn li")]
+    assert words[:3] == ["the photo", "redrawn in its style", "style 1"]
+
+    def images() -> list[str]:
+        script = "return [...document.querySelectorAll('#drawn image')].map((image) => image.getAttribute('href'))"
+        return list(visitor.browser.execute_script(script))
+
+    before = images()
+    visitor.one("#other").click()
+    visitor.until(lambda: images()[2:] != before[2:])
+    after = images()
+    assert after[:2] == before[:2] and len({*before, *after}) == 14
+
+
+def test_the_files_are_what_the_command_writes(
+    visitor: Visitor, page: asked.Page, models: Path, downloads: Path
+) -> None:
+    visitor.all("#samples button")[1].click()
+    visitor.shows("#status", "b.jpg, 80 × 100")
+    found = page.detector.predict(models / "photos" / "b.jpg", refine=True)
+    texts = {"csv": answers.csv_text({Path("b.jpg"): found}), "pts": answers.pts_text(found)}
+    texts["json"] = answers.json_text({Path("b.jpg"): found})
+    for kind, text in texts.items():
+        visitor.one(f"#{kind}").click()
+        saved = downloads / f"b.{kind}"
+        visitor.until(
+            lambda saved=saved: saved.exists() and saved.stat().st_size
+        )  # its name is taken before it is filled
+        assert saved.read_text() == text
