@@ -16,7 +16,7 @@ from kornia.filters import gaussian_blur2d
 from kornia.geometry.transform import get_tps_transform, warp_image_tps, warp_points_tps
 from torch import Generator, Tensor, nn
 
-from brule.maths.family import Family
+from brule.maths.family import PAPER, Family
 from brule.maths.heatmaps import PAPER_UNIT, centres
 from brule.method.losses import BarycenterTerms
 from brule.networks.layers import ModulatedConv, Resample, ToRGB
@@ -138,7 +138,7 @@ class Warp:
             family.rotation, (family.shift, family.shift), (low, high), p=1.0, padding_mode="reflection"
         )
         self.affine = K.AugmentationSequential(affine, data_keys=["input", "keypoints"])
-        sigma = family.correlation * size
+        sigma = (family.correlation or PAPER.correlation) * size  # kornia shakes the image in any case
         self.side, self.sigma = 2 * int(3 * sigma) + 1, (sigma, sigma)
         # the deviation of uniform noise in ±1 after a Gaussian filter is √⅓ / (2√π σ); kornia's frame is 2 wide
         self.alpha = 2 * family.elastic * sqrt(3) * 2 * sqrt(pi) * sigma

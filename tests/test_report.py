@@ -16,7 +16,7 @@ from torch import nn
 from brule import config
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
-from brule.maths import metrics
+from brule.maths import monitors
 from brule.stages.report import LARGE, PICTURES, Findings, gather, page
 from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
 
@@ -100,7 +100,7 @@ def run(**changes: Any) -> Findings:
         {"best_iteration": 2600, "mlflow_run_id": "f" * 32, "seconds": 312.4, "threads": 2, "precision": "bfloat16"},
         {"source": "synthetic", "licence": "MIT (rendered)", "counts": {"train": 3001}, "extra": None},
         config.flatten(config.read(ROOT / "params.yaml")),
-        metrics.bounds(HEALTHY),
+        monitors.bounds(HEALTHY),
         f"http://127.0.0.1:5000/#/experiments/1/runs/{'f' * 32}",
         dict.fromkeys((*PICTURES, "training"), png()),
     )

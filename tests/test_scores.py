@@ -15,7 +15,7 @@ from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.networks.style import NoiseToStyle, StyleEncoder
 from brule.stages import scores
-from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES, measure, measure_samples
+from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES, collapse_monitors, measure, measure_samples
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth"), (1, 0, 2, 3), (0, 1), ())
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.5, 0.75]])
@@ -120,11 +120,11 @@ def test_equivariance_tells_whether_a_detector_follows_the_image() -> None:
     for image in images:
         for level, (px, py) in zip(LEVELS.tolist(), SHAPE + rng.normal(0, 0.03, (4, 2)), strict=True):
             image[(x - px) ** 2 + (y - py) ** 2 < 0.07**2] = round((level + 1) * 127.5)
-    following, fixed = scores.monitors(SEES, images, SHAPE, batch=5), scores.monitors(BLIND, images, SHAPE)
+    following, fixed = collapse_monitors(SEES, images, SHAPE, batch=5), collapse_monitors(BLIND, images, SHAPE)
     assert following["equivariance"] < 0.06 < 0.1 < fixed["equivariance"]
     assert fixed["entropy"] == pytest.approx(np.log(64 * 64), rel=1e-3)
-    assert scores.monitors(SEES, images, SHAPE, batch=5) == following, "the deformations are the same every time"
-    assert scores.monitors(SEES, images[:0], SHAPE) == {}
+    assert collapse_monitors(SEES, images, SHAPE, batch=5) == following, "the deformations are the same every time"
+    assert collapse_monitors(SEES, images[:0], SHAPE) == {}
 
 
 def test_speed_is_a_rate() -> None:

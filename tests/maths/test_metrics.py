@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from brule.errors import BruleError
-from brule.maths import metrics, transport
+from brule.maths import metrics, monitors, transport
 
 EYES = (36, 45)
 
@@ -78,7 +78,7 @@ def _centred(points: Tensor) -> Tensor:
 
 
 def test_healthy_predictions_raise_no_alarm(faces: Tensor):
-    watched = metrics.monitors(
+    watched = monitors.values(
         faces + _noise(faces, 0.002),
         transport.barycenter(faces),
         EYES,
@@ -86,15 +86,15 @@ def test_healthy_predictions_raise_no_alarm(faces: Tensor):
         expected=faces,
         entropies=np.full((60, 68), 3.0),
     )
-    assert set(watched) == set(metrics.LIMITS)
-    assert metrics.alarms(watched, watched) == []
+    assert set(watched) == set(monitors.LIMITS)
+    assert monitors.alarms(watched, watched) == []
     assert watched["spread"] == pytest.approx(1, abs=0.05)
     assert watched["determinant"] == pytest.approx(1, abs=0.1)
     assert watched["agreement"] > 0.95
 
 
 def healthy(faces: Tensor) -> dict[str, float]:
-    return metrics.monitors(faces, faces.mean(0), EYES)
+    return monitors.values(faces, faces.mean(0), EYES)
 
 
 COLLAPSES = {
@@ -108,18 +108,18 @@ COLLAPSES = {
 
 @pytest.mark.parametrize("name", COLLAPSES)
 def test_each_collapse_fires_its_alarm(name: str, faces: Tensor):
-    sentences = metrics.alarms(metrics.monitors(COLLAPSES[name](faces), faces.mean(0), EYES), healthy(faces))
+    sentences = monitors.alarms(monitors.values(COLLAPSES[name](faces), faces.mean(0), EYES), healthy(faces))
     assert any(sentence.startswith(f"{name} is ") for sentence in sentences)
     assert all("look at" in sentence for sentence in sentences)
 
 
 def test_the_barycenter_everywhere_fires_the_residual_alone(faces: Tensor):
-    sentences = metrics.alarms(metrics.monitors(COLLAPSES["residual"](faces), faces.mean(0), EYES), healthy(faces))
+    sentences = monitors.alarms(monitors.values(COLLAPSES["residual"](faces), faces.mean(0), EYES), healthy(faces))
     assert len(sentences) == 1
 
 
 def test_everything_at_the_centre_fires_spread_and_nearest(faces: Tensor):
-    fired = metrics.alarms(metrics.monitors(0.5 + _noise(faces, 0.001), faces.mean(0), EYES), healthy(faces))
+    fired = monitors.alarms(monitors.values(0.5 + _noise(faces, 0.001), faces.mean(0), EYES), healthy(faces))
     assert {"spread", "nearest"} <= {sentence.split()[0] for sentence in fired}
 
 
@@ -127,30 +127,30 @@ def test_equivariance_and_entropy_alarms(faces: Tensor):
     eyes = metrics.normaliser(faces.mean(0), EYES)
     moved = faces + torch.tensor([0.0, 0.1 * float(eyes)])
     flat = np.full((60, 68), 6.9)
-    watched = metrics.monitors(faces, faces.mean(0), EYES, warped=moved, expected=faces, entropies=flat)
+    watched = monitors.values(faces, faces.mean(0), EYES, warped=moved, expected=faces, entropies=flat)
     assert watched["equivariance"] == pytest.approx(0.1)
     assert watched["entropy"] == pytest.approx(6.9)
-    assert [sentence.split()[0] for sentence in metrics.alarms(watched, healthy(faces))] == ["equivariance", "entropy"]
+    assert [sentence.split()[0] for sentence in monitors.alarms(watched, healthy(faces))] == ["equivariance", "entropy"]
 
 
 def test_alarms_name_value_limit_and_parameter():
-    assert metrics.alarms({"entropy": 6.123}, {}) == [
+    assert monitors.alarms({"entropy": 6.123}, {}) == [
         "entropy is 6.12, above 5: heatmaps stay spread out; look at loss.c7"
     ]
-    assert metrics.alarms({"spread": 0.9}, {}) == []
-    assert metrics.alarms({"spread": math.nan}, {})[0].startswith("spread is nan")
+    assert monitors.alarms({"spread": 0.9}, {}) == []
+    assert monitors.alarms({"spread": math.nan}, {})[0].startswith("spread is nan")
 
 
 def test_three_landmarks_have_no_residual():
     shape = torch.tensor([[0.2, 0.2], [0.8, 0.2], [0.5, 0.8]])
-    watched = metrics.monitors(shape.expand(4, -1, -1), shape, None)
+    watched = monitors.values(shape.expand(4, -1, -1), shape, None)
     assert "residual" not in watched
-    assert metrics.alarms(watched, watched) == []
+    assert monitors.alarms(watched, watched) == []
 
 
 def test_a_rigid_object_is_no_collapse():
     """Where true shapes differ by pose alone, the barycenter moved about is the right answer."""
     shape = torch.rand(9, 2, generator=torch.Generator().manual_seed(0))
     rigid = shape + 0.1 * torch.rand(20, 1, 2, generator=torch.Generator().manual_seed(1))
-    watched = metrics.monitors(rigid, shape, None)
-    assert metrics.alarms(watched, watched) == []
+    watched = monitors.values(rigid, shape, None)
+    assert monitors.alarms(watched, watched) == []

@@ -17,9 +17,8 @@ from brule.config import Config
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.maths import metrics
+from brule.maths import metrics, monitors
 from brule.maths.images import mirror_all, to_tensor
-from brule.maths.monitors import probe
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches, derive, generator
@@ -56,10 +55,10 @@ def validate(
     healthy: the monitors of the unpaired shapes. An encoder whose answers are not finite has every alarm and no score.
     """
     try:
-        found, monitors = probe(lambda I: encoder(I)[-1], _batches(crops, device), X_b, pair)
+        found, values = monitors.probe(lambda I: encoder(I)[-1], _batches(crops, device), X_b, pair)
     except ValueError:  # transport's word for NaN
         return {}, ["encoder is not finite in its answers; look at the learning rates in stages, machine.precision"]
-    row = {f"monitors/{name}": value for name, value in monitors.items()}
+    row = {f"monitors/{name}": value for name, value in values.items()}
     if crops.landmarks is not None:
         known = np.isfinite(crops.landmarks).all((1, 2))
         if known.any():
@@ -67,7 +66,7 @@ def validate(
             scale = metrics.normaliser(truth, pair)
             row["validation/nme"] = float(np.mean(metrics.nme(found[known], truth, scale)))
             row["validation/w1"] = float(np.mean(metrics.w1_score(found[known], truth, scale)))
-    return row, metrics.alarms(monitors, healthy)
+    return row, monitors.alarms(values, healthy)
 
 
 def _batches(crops: Crops, device: torch.device, size: int = 64) -> Iterator[Tensor]:
@@ -141,7 +140,7 @@ class Training:
         self.images = 0  # seen by either algorithm
         self.history: list[Row] = []
         self.best = Best()
-        self.healthy = metrics.monitors(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
+        self.healthy = monitors.values(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
 

@@ -21,15 +21,15 @@ from brule.data import prepared
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
-from brule.maths import metrics
+from brule.maths import metrics, monitors
 from brule.stages import card, wording
 from brule.stages.report import Findings, gather, page
 from brule.stages.scores import (
     Floats,
     Split,
+    collapse_monitors,
     measure,
     measure_samples,
-    monitors,
     requested_shapes,
     sample_rows,
     speed,
@@ -57,15 +57,15 @@ def evaluate(config: Config) -> dict[str, Any]:
     trained = prepared.read_manifest(RESULTS / "train.json", "run the train stage again")
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
-    healthy = metrics.monitors(unpaired, X_b, detector.scheme.normaliser)
+    healthy = monitors.values(unpaired, X_b, detector.scheme.normaliser)
     with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
         run.params(flatten(config))
         held_out = {name: prepared.load(prepared.CROPS, name, labels=True) for name in ("test", "validation")}
         splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
         seen = splits["test" if len(splits["test"].images) else "validation"]
         report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
-        report["monitors"] = monitors(detector, seen.images, X_b, batch)
-        report["alarms"] = _ended(trained) + metrics.alarms(report["monitors"], healthy)
+        report["monitors"] = collapse_monitors(detector, seen.images, X_b, batch)
+        report["alarms"] = _ended(trained) + monitors.alarms(report["monitors"], healthy)
         report["images_per_second"] = speed(detector, seen.images, batch)
         shapes = requested_shapes(splits["validation"].truth, unpaired)
         report["samples"] = measure_samples(gan, detector, shapes, splits["validation"].images, batch)
@@ -77,7 +77,7 @@ def evaluate(config: Config) -> dict[str, Any]:
             rows, requested = sample_rows(gan, shapes, config.evaluate.overlays)
             figures.sample_grid(rows, requested, FIGURES / "samples.png", detector.scheme, marked=2)
         files.write_text(MODELS / "README.md", card.write(detector, report, manifest, trained))
-        limits, address = metrics.bounds(healthy), run.address()
+        limits, address = monitors.bounds(healthy), run.address()
         found = Findings(detector, report, trained, manifest, flatten(config), limits, address, gather(RESULTS))
         files.write_text(RESULTS / "report.html", page(found))
         _log(run, report, int(trained.get("best_iteration", 0)))
@@ -145,7 +145,7 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
         errors = shown.errors.get("detector")
         path = FIGURES / "overlays.png"
         figures.overlays(shown.images, shown.points, shown.truth, errors, detector.scheme, path, columns=columns)
-    limits = metrics.bounds(healthy)
+    limits = monitors.bounds(healthy)
     figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
     trials = pd.read_csv(RESULTS / "history.csv")
     if "tuning/trial" in trials:

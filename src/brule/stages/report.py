@@ -22,7 +22,7 @@ from PIL import Image
 
 from brule.data.schemes import IBUG68
 from brule.detector.model import Detector
-from brule.maths.metrics import LIMITS
+from brule.maths.monitors import LIMITS
 from brule.stages import wording
 from brule.stages.wording import Facts
 

@@ -92,8 +92,8 @@ def parts(names: tuple[str, ...]) -> dict[str, list[int]]:
     return groups if len(groups) > 1 else {}
 
 
-def monitors(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
-    """The collapse monitors of `maths.metrics`, which need no landmarks; empty without images (N, S, S, 3)."""
+def collapse_monitors(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
+    """The monitors of collapse, `maths.monitors`, which need no landmarks; empty without images (N, S, S, 3)."""
     batches = (detector.tensor(images[start : start + batch]) for start in range(0, len(images), batch))
     return probe(detector.log_maps, batches, X_b, detector.scheme.normaliser)[1]
 
