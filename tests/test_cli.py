@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import brule
-from brule import cli
+from brule.cli import command
 from brule.data.landmarks import read_pts
 from brule.data.schemes import Scheme
 from brule.detector.model import save
@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def call(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["brule", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            command.main()
         shown = capsys.readouterr()
         return int(exit_.value.code or 0), shown.out, shown.err
 
@@ -219,7 +219,7 @@ def outside(code: str) -> subprocess.Popen[str]:
 
 
 def test_a_reader_that_has_had_enough_is_not_an_error() -> None:
-    process = outside("sys.argv = ['brule', 'predict', 'photos']\nfrom brule.cli.main import main\nmain()")
+    process = outside("sys.argv = ['brule', 'predict', 'photos']\nfrom brule.cli.command import main\nmain()")
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None
@@ -234,9 +234,9 @@ def test_what_is_not_needed_is_not_imported() -> None:
     use = "brule.load('models/detector.safetensors').predict('photos/a.jpg')"
     command = (
         "sys.argv = ['brule', 'predict', 'photos', '--out', 'found']\n"
-        "try: brule.cli.main.main()\nexcept SystemExit: pass"
+        "try: brule.cli.command.main()\nexcept SystemExit: pass"
     )
-    process = outside(f"import brule, brule.cli.main\n{told}\n{use}\n{command}\n{told}")
+    process = outside(f"import brule, brule.cli.command\n{told}\n{use}\n{command}\n{told}")
     assert process.communicate()[0] == "set()\n{'torch'}\n"
     assert Path("found/landmarks.csv").exists()
 
@@ -264,13 +264,13 @@ def test_demo_is_another_name_for_serve(run: Run) -> None:
 
 
 def test_the_version_is_that_of_the_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brule.cli.main.metadata.version", lambda name: f"1.2.3 of {name}")
+    monkeypatch.setattr("brule.cli.command.metadata.version", lambda name: f"1.2.3 of {name}")
     assert run("--version") == (0, "brule 1.2.3 of brule\n", "")
 
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("brule.cli.main.metadata.version", missing)
+    monkeypatch.setattr("brule.cli.command.metadata.version", missing)
     code, out, error = run("--version")
     assert (code, out) == (1, "") and error.startswith("the version is unknown, since brule is not installed")
 

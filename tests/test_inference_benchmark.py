@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from brule import config
+from brule.stages import experiments
 
 pytest.importorskip("onnx", reason="onnx is not installed; pip install -e '.[dev]'")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; pip install -e '.[dev]'")
@@ -15,12 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import inference
 import report
 
-TINY = {
-    "prepare": {"image_size": 64},
-    "warp": {"paper": {}},
-    "model": {"map_size": 16, "encoder": {"width": 8, "depth": 1}},
-    "train": {"stages": {"learn": {"iterations": 1, "target": "teacher", "warp": "paper"}}},
-}
+SMALL = {"prepare.image_size": 64, "model": {"map_size": 16, "encoder": {"width": 8, "depth": 1}}}
+TINY = experiments.merge(experiments.workspace(Path(__file__).parents[1]), SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from brule import cli
+from brule.cli import command
 from brule.data.schemes import Scheme
 from brule.detector import video
 from brule.detector.model import Detector
@@ -188,7 +188,7 @@ def run(hues: Detector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["brule", "predict", *arguments])
         monkeypatch.setattr(Detector, "load", lambda path, device: hues)
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            command.main()
         shown = capsys.readouterr()
         return int(exit_.value.code or 0), shown.out, shown.err
 

@@ -1,6 +1,6 @@
 """`python -m brule` is the command `brule`."""
 
-from brule.cli.main import main
+from brule.cli.command import main
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule import cli
+from brule.cli import command
 from brule.detector.model import Detector
 from brule.detector.prediction import Prediction
 from brule.errors import BruleError
@@ -96,7 +96,7 @@ def test_mangled_files_cost_the_command_one_line_each(
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["brule", "predict", *FILES, "--model", str(model)])
     with pytest.raises(SystemExit) as exit_:
-        cli.main()
+        command.main()
     assert exit_.value.code == 1
     told = capsys.readouterr()
     lines = [line for line in told.err.splitlines() if "Finding landmarks" not in line]

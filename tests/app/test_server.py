@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from brule import cli
 from brule.app import page as asked
 from brule.app import server
 from brule.app.page import Page
-from brule.cli import serve
+from brule.cli import command, serve
 from brule.detector import weights
 from brule.detector.gan import KIND, Gan
 from brule.detector.model import Detector
@@ -189,7 +188,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def call(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["brule", "serve", *words])
         with pytest.raises(SystemExit) as exit_:
-            cli.main()
+            command.main()
         shown = capsys.readouterr()
         assert shown.out == ""
         return int(exit_.value.code or 0), shown.err
