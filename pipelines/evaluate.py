@@ -6,10 +6,10 @@ from brule import config, terminal
 
 
 def main() -> None:
-    from brule.stages import evaluate as evaluation
     from brule.stages import wording
+    from brule.stages.evaluate import evaluate
 
-    report = evaluation.evaluate(config.read(Path("params.yaml")))
+    report = evaluate(config.read(Path("params.yaml")))
     print(wording.verdict(report["test"]))  # for the whole table: python pipelines/report.py
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from brule import terminal as entry
+from brule import terminal
 from brule.stages import experiments
 
 EPILOG = """\
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

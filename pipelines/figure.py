@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from brule import terminal as entry
+from brule import terminal
 from brule.stages.paper import Request, catalogue
 
 EPILOG = f"""\
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from brule import terminal
 from brule.errors import BruleError
-from brule.stages import evaluate as evaluation
+from brule.stages.evaluate import show
 
 METRICS = Path("results/metrics.json")
 
@@ -19,7 +19,7 @@ def main() -> None:
         raise BruleError(f"{METRICS} is not valid JSON; run dvc repro -f evaluate") from None
     if not (isinstance(report, dict) and {"test", "validation", "samples", "alarms"} <= report.keys()):
         raise BruleError(f"{METRICS} was not written by evaluate; run dvc repro -f evaluate")
-    evaluation.show(report)
+    show(report)
 
 
 if __name__ == "__main__":

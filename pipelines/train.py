@@ -2,15 +2,14 @@
 
 from pathlib import Path
 
-from brule import config
-from brule import terminal as entry
+from brule import config, terminal
 
 
 def main() -> None:
-    from brule.stages import train as trainer
+    from brule.stages.train import train  # here, since it imports torch, and Ctrl-C may come meanwhile
 
-    trainer.train(config.read(Path("params.yaml")))
+    train(config.read(Path("params.yaml")))
 
 
 if __name__ == "__main__":
-    entry.main(main)
+    terminal.main(main)

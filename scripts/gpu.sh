@@ -2,7 +2,7 @@
 # The pipeline with the shared cache: what anyone ran before is fetched instead of run, and what is new is pushed.
 # usage: scripts/gpu.sh [EXPERIMENT [-S key=value …]]      (default: params.yaml as committed)
 # In slices: timeout 20m scripts/gpu.sh NAME …; the training saves itself when told to stop, and the same line goes on with it.
-# results/train.json tells images_per_second, and tflops to be held against the GPU's peak in bfloat16.
+# results/train.json tells images_per_second; benchmarks/flops.py adds the arithmetic, to be held against the peak of the GPU.
 # The changes of the metrics go to the summary of the GitHub job, or to the terminal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -177,18 +177,6 @@ def test_every_file_is_written_and_logged(project: Path, config: Config, run: Re
     assert f"{saved['test']['nme']:.2f}" in page and page.count("data:image/") == 4
 
 
-def test_mlflow_keeps_the_recipe_of_the_working_directory_with_the_run(
-    project: Path, config: Config, run: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluation.evaluate(config)
-    assert not {"params.yaml", "dvc.lock"} & set(run.files), "there is none to keep"
-    for name in ("params.yaml", "dvc.lock"):
-        (project / name).write_text("seed: 0\n")
-    monkeypatch.setenv("DVC_ROOT", "/elsewhere")  # as under `dvc exp run --temp`
-    evaluation.evaluate(config)
-    assert {"params.yaml", "dvc.lock"} <= set(run.files)
-
-
 def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorder) -> None:
     one, two = evaluation.evaluate(config), evaluation.evaluate(config)
     assert one | {"images_per_second": 0} == two | {"images_per_second": 0}

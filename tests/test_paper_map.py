@@ -1,4 +1,4 @@
-"""The README's paper map, symbol → file → name, points at what exists."""
+"""The paper map of docs/paper.md, symbol → file → name, points at what exists."""
 
 import ast
 import re
@@ -11,10 +11,10 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_paper_map_of_the_readme_is_true() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = re.search(r"^#+ *paper map *$(.*?)(?=^#|\Z)", readme, re.IGNORECASE | re.MULTILINE | re.DOTALL)
-    assert section, "README.md has no heading 'Paper map'"
+def test_the_paper_map_is_true() -> None:
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    section = re.search(r"^#+ *paper map *$(.*?)(?=^#|\Z)", page, re.IGNORECASE | re.MULTILINE | re.DOTALL)
+    assert section, "docs/paper.md has no heading 'Paper map'"
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in section[1].splitlines() if "|" in line]
     assert [cell.lower() for cell in rows[0]] == ["symbol", "file", "name"]
     assert len(rows) > 20, "the map is short of symbols"

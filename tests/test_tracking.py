@@ -39,6 +39,20 @@ def client(root: Path) -> Any:
     return mlflow.MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
 
 
+def test_a_run_keeps_what_it_takes_to_repeat_it(root: Path, config: Config) -> None:
+    """From the folder it runs in, which under `dvc exp run --temp` is not the project's."""
+    with tracking.run(config, "train") as run:
+        pass
+    assert run.id is not None and not client(root).list_artifacts(run.id), "there is nothing to keep"
+    for name in ("params.yaml", "dvc.lock"):
+        Path(name).write_text("seed: 0\n")
+    with tracking.run(config, "evaluate", resume_id=run.id):
+        pass
+    assert {file.path for file in client(root).list_artifacts(run.id)} == {"params.yaml", "dvc.lock"}
+    for name in ("params.yaml", "dvc.lock"):
+        Path(name).unlink()
+
+
 def test_a_run_holds_what_it_was_told(root: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "no-geometry")
     monkeypatch.setenv("DVC_STAGE", "train")

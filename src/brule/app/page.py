@@ -26,7 +26,7 @@ from brule.errors import BruleError
 from brule.figures.theme import colours
 from brule.stages import wording
 
-LARGEST = 40 * 2**20
+LARGEST_PHOTO = 40 * 2**20
 """Bytes of a photo, at most."""
 SHOWN = 1600
 """Pixels of the longer side of a picture that is sent back, at most."""
@@ -58,7 +58,7 @@ class Page:
             "colours": ["#" + bytes(round(255 * c) for c in rgb).hex() for rgb in colours(scheme).tolist()],
             "styles": self.gan is not None,
             "samples": [sample.name for sample in self.samples],
-            "largest": LARGEST,
+            "largest": LARGEST_PHOTO,
         }
 
     def landmarks(self, data: bytes, name: str, box: Box | None, refine: bool) -> dict[str, Any]:

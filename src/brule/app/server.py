@@ -28,8 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from brule import terminal
-from brule.app import page as uploads
-from brule.app.page import Page
+from brule.app.page import LARGEST_PHOTO, Page, file_name
 from brule.app.samples import Sample
 from brule.detector import protocol
 from brule.detector.prediction import Box
@@ -113,8 +112,8 @@ def application(page: Page) -> ASGIApp:
 
     async def landmarks(request: Request) -> Response:
         asked = request.query_params
-        name, box = uploads.file_name(asked.get("name", "")), _box(asked.get("box"))
-        data = await _body(request, name, uploads.LARGEST, "choose a smaller photo")
+        name, box = file_name(asked.get("name", "")), _box(asked.get("box"))
+        data = await _body(request, name, LARGEST_PHOTO, "choose a smaller photo")
         return JSONResponse(await answered(page.landmarks, data, name, box, asked.get("refine") == "1"))
 
     async def styles(request: Request) -> Response:

@@ -39,8 +39,6 @@ from brule.tracking.registry import Measured
 
 MODELS, RESULTS = Path("models"), Path("results")
 FIGURES = RESULTS / "figures"
-RECIPE = Path("params.yaml"), Path("dvc.lock")
-"""What MLflow keeps with the run, so that it can be repeated."""
 _BATCH = 64
 _CURVES = ("detector", "floor", "oracle_affine", "oracle_similarity")
 _THRESHOLDS = np.linspace(0, 30, 301)
@@ -96,10 +94,6 @@ def _log(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
     run.artifact(FIGURES, "figures")
     for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
         run.artifact(path, "results")
-    # From the working directory: `dvc exp run --temp` runs in a copy of the project with parameters of its own.
-    for path in RECIPE:
-        if path.is_file():
-            run.artifact(path)
 
 
 def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:

@@ -208,14 +208,13 @@ def _data(manifest: Facts) -> dict[str, Any]:
 def _cost(run: Findings) -> dict[str, Any]:
     """What training and inference took; None is not on record."""
     trained, detector = run.trained, run.detector
-    seconds, tflops = trained.get("seconds"), trained.get("tflops")
+    seconds = trained.get("seconds")
     weights = sum(each.numel() for each in detector.encoder.parameters())
     return {
         "training": seconds and _duration(seconds),
         "training speed": _rate(trained.get("images_per_second")),
         "threads": trained.get("threads"),
         "precision": trained.get("precision"),
-        "compute": tflops and f"{tflops:.4g} TFLOP/s",
         "inference": _rate(run.report["images_per_second"]),
         "input": f"{detector.image_size} × {detector.image_size} px",
         "heatmaps": f"{detector.map_size} × {detector.map_size}",

@@ -88,11 +88,8 @@ def _origins(config: Config) -> dict[str, str]:
 
 
 def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) -> None:
-    """The parameters, the files that fix them, and the data, of a run that begins."""
+    """The parameters and the data of a run that begins."""
     run.params(flatten(config))
-    for path in (Path("params.yaml"), Path("dvc.lock")):
-        if path.is_file():
-            run.artifact(path)
     counts = {
         "train": len(inputs.encoder.images),
         "gan": len(inputs.gan.images),

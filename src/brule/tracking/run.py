@@ -41,6 +41,8 @@ _DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+RECIPE = (Path("params.yaml"), Path("dvc.lock"))
+"""What it takes to repeat a run, from the working directory: `dvc exp run --temp` works in a copy of the project."""
 _OPENING_ATTEMPTS = 5
 
 
@@ -164,7 +166,7 @@ def run(
     """Open a run, or continue `resume_id`, for the body of the `with`, whose end or error becomes the run's status.
 
     The store is MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's folder. `tags` are added to those of DVC and
-    git. Raises BruleError if the store cannot be opened.
+    git, and RECIPE is kept with the run. Raises BruleError if the store cannot be opened.
     """
     if not available():
         say("MLflow is not installed, so this run is not tracked; `pip install mlflow` changes that")
@@ -172,6 +174,9 @@ def run(
         return
     current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage))
     current.tags(tags or {})
+    for path in RECIPE:
+        if path.is_file():
+            current.artifact(path)
     try:
         yield current
     except BaseException as error:
