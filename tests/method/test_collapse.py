@@ -38,7 +38,7 @@ def test_a_run_that_was_never_healthy_says_so():
     assert found is not None
     assert (found.iteration, found.monitor, found.late) == (100, "entropy", False)
     text = found.sentence(best=100, healthy=False)
-    assert "entropy fires from the first validation on" in text
+    assert "entropy has been firing since the first validation" in text
     assert "No checkpoint was healthy" in text
 
 

@@ -1,4 +1,4 @@
-"""Collapse: which monitors fired in the course of a run, which stand at its end, and what that means in words."""
+"""Collapse: which monitors fired during a run, which still stand at its end, and what that means in words."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,13 +52,13 @@ class Collapse:
         if self.late:
             text = f"the run collapsed: {self.monitor} fired at iteration {self.iteration} and stands at the end"
         else:
-            text = f"the run never got clear of collapse: {self.monitor} fires from the first validation on"
+            text = f"the run never left collapse: {self.monitor} has been firing since the first validation"
         advice = f"; look at {look}" if look else ""
         if healthy:
             return f"{text}{advice}. The detector written is the healthy checkpoint of iteration {best}"
         return (
             f"{text}{advice}, or train longer. No checkpoint was healthy: the detector written, of iteration {best}, "
-            "serves only to see what went wrong"
+            "is good only for seeing what went wrong"
         )
 
 
