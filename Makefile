@@ -18,7 +18,7 @@ test: $(INSTALLED) ## lint, types and tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n logical
 
 smoke: $(INSTALLED) ## the whole pipeline in miniature, twice, in a clean clone of the last commit
 	scripts/smoke.sh
