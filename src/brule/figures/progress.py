@@ -88,7 +88,7 @@ def _series(table: pd.DataFrame, name: str) -> tuple[Any, Any]:
 
 
 def _validation(axes: Axes, table: pd.DataFrame, floor: float | None) -> None:
-    axes.set_title("Error on held-out faces, %")
+    axes.set_title("Error on held-out images, %")
     axes.tick_params(labelsize=8)
     highest = floor or 0.0
     for number, (name, label) in enumerate({"validation/nme": "NME", "validation/w1": "W₁ score"}.items()):
