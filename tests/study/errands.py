@@ -17,7 +17,7 @@ from brule.method.golden_section import GoldenSectionSampler
 from brule.stages import study as studies
 from brule.stages.study import Shared, join
 
-studies.HEARTBEAT, studies.GRACE = 1, 4  # seconds, in the tests and in the processes that they start
+studies.HEARTBEAT, studies.GRACE = 1, 6  # seconds, in the tests and in the processes that they start
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
 RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
 
@@ -49,13 +49,13 @@ def suggested(trial: optuna.Trial) -> dict[str, float]:
 def evaluate(
     shared: Shared, search: GoldenSectionSampler, steps: int, hangs: int = -1, parent: Connection | None = None
 ) -> None:
-    """Evaluate until this many steps are decided; at the trial that is numbered `hangs`, wait to be killed."""
+    """Evaluate until this many steps are decided; at the first trial numbered `hangs` or more, wait to be killed."""
 
     def objective(trial: optuna.Trial) -> float:
         params = suggested(trial)
         if parent:
             parent.send(trial.number)
-            time.sleep(60 if trial.number == hangs else 0.02)
+            time.sleep(60 if 0 <= hangs <= trial.number else 0.02)
         return loss(params)
 
     with shared.working():

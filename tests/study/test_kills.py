@@ -80,8 +80,13 @@ def test_two_workers_evaluate_no_probe_twice_and_take_the_path_of_one(url: str, 
 
 
 def test_a_worker_goes_on_where_another_was_killed_beside_it(url: str, undisturbed: list[tuple]) -> None:
+    doomed, talk = worker(url, hangs=5)
+    while talk.recv() < 5:
+        pass
     survivor = worker(url)
-    killed(*worker(url, hangs=5), 5, 0.2)
+    survivor[1].recv()  # it is at work beside the other
+    doomed.kill()
+    doomed.join()
     assert finished(survivor)
     search = errands.sampler()
     study = join(url, "search", search).study
