@@ -62,7 +62,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "uvicorn": ("app",),
     "kornia": ("maths", "networks.layers"),
     "matplotlib": ("figures",),
-    "jinja2": ("stages.report", "stages.card"),
+    "jinja2": ("stages.render",),
     "pooch": ("data.download",),
     "ruamel": ("config", "stages.experiments"),
     "safetensors": ("detector.weights",),

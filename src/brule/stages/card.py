@@ -5,30 +5,18 @@ The text is in templates/card.md.jinja; this module adds the facts that only the
 
 from __future__ import annotations
 
-import json
 import re
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from brule.detector.model import Detector
 from brule.stages import wording
+from brule.stages.render import render
 from brule.stages.wording import Facts
 
 
 def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) -> str:
     """The card's text, from results/metrics.json, data/crops/manifest.json and results/train.json."""
-    # Markdown: a character that is special in HTML stays as it is.
-    environment = Environment(
-        loader=PackageLoader("brule.stages"),
-        undefined=StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"json": json.dumps, "number": wording.number}
-    return environment.get_template("card.md.jinja").render(
-        wording=wording,
+    return render(
+        "card.md",
         detector=detector,
         report=report,
         manifest=manifest,

@@ -9,21 +9,19 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 from PIL import Image
 
 from brule.data.schemes import IBUG68
 from brule.detector.model import Detector
 from brule.maths.monitors import LIMITS
 from brule.stages import wording
+from brule.stages.render import render
 from brule.stages.wording import Facts
 
 PICTURES = {
@@ -84,20 +82,10 @@ def gather(results: Path) -> dict[str, bytes]:
 
 def page(run: Findings) -> str:
     """The text of results/report.html. Pure: the same run gives the same bytes."""
-    # Every value is escaped where it enters the page; one that is missing is an error, not a gap.
-    environment = Environment(
-        loader=PackageLoader("brule.stages"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"number": wording.number, "prose": _prose, "yaml": _yaml}
-    return environment.get_template("report.html.jinja").render(
+    return render(
+        "report.html",
         run=run,
         report=run.report,
-        wording=wording,
         names=run.detector.scheme.names,
         object="face" if run.detector.scheme == IBUG68 else "object",
         learned=_learned(run.detector),
@@ -112,20 +100,6 @@ def page(run: Findings) -> str:
         groups=_groups(run.parameters),
         origin=_origin(run),
     )
-
-
-def _prose(text: str) -> Markup:
-    """Plain sentences as markup: what stands between `backticks` becomes code, and a number keeps its percent sign."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))).replace(" %", "\N{NO-BREAK SPACE}%"))
-
-
-def _yaml(value: Any) -> str:
-    """A parameter's value as YAML writes it."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_yaml, value))}]"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _learned(detector: Detector) -> str:
