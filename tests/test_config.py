@@ -65,6 +65,12 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"tracking": {"model": "a/b"}}, r"tracking\.model = 'a/b': "),
         ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),
         ({"train": {}}, r"train\.mode is missing; params\.yaml as committed shows its default"),
+        ({"stages": {"a": STAGE | {"image_size": 64}, "b": STAGE}}, r"a\.image_size 64 should be below .* 64; leave"),
+        ({"stages": {"a": STAGE | {"image_size": 32}}}, r"stages\.a\.image_size 32 is that of the last stage, .* 64"),
+        (
+            {"stages": {"a": STAGE | {"image_size": 32, "gan_every": 1}, "b": STAGE}},
+            r"stages\.a\.image_size 32 does not go with gan_every",
+        ),
         ({"stages": {"main": STAGE | {"warp": "wild"}}}, r"stages\.main\.warp names .*'wild'"),
         (
             {"stages": {"main": STAGE | {"iteratons": 1}}},

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from brule.maths.images import to_tensor, to_uint8
+from brule.maths.images import shrunk, to_tensor, to_uint8
 
 
 def test_every_level_of_every_channel_comes_back() -> None:
@@ -34,3 +34,10 @@ def test_a_read_only_array_is_read_and_left_alone() -> None:
     images.flags.writeable = False
     to_tensor(images, torch.device("cpu")).zero_()
     assert (images == 9).all()
+
+
+def test_a_smaller_image_has_the_means_of_the_pixels_it_replaces() -> None:
+    images = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
+    assert torch.equal(shrunk(images, 4), images)
+    assert shrunk(images, 2)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    torch.testing.assert_close(shrunk(images, 1)[..., 0, 0], images.mean((2, 3)))

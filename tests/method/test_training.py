@@ -22,6 +22,7 @@ from brule.detector.gan import Gan
 from brule.errors import BruleError
 from brule.method.loop import Checkpoint
 from brule.method.training import Training
+from brule.networks.hourglass import LandmarkEncoder
 from brule.stages.train import read_inputs, train
 
 Tiny = Callable[..., config.Config]
@@ -147,6 +148,36 @@ def test_health_comes_before_the_score(project: Path, tiny: Tiny, monkeypatch: p
         t.iteration = iteration
         t.validate(t.schedule.at(0))
     assert (t.best.iteration, t.best.score, t.best.healthy) == (2, 9.0, True)
+
+
+def test_a_stage_of_smaller_images_costs_less_and_is_not_what_ships(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In it the encoder is trained and validated at half the size; the best checkpoint comes from the full size."""
+    seen: list[tuple[int, int]] = []
+    forward = LandmarkEncoder.forward
+
+    def watched(self: LandmarkEncoder, images: torch.Tensor) -> list[torch.Tensor]:
+        answers = forward(self, images)
+        seen.append((images.shape[-1], answers[-1].shape[-1]))
+        return answers
+
+    monkeypatch.setattr(LandmarkEncoder, "forward", watched)
+    stages = {
+        "small": {"iterations": 4, "target": "barycenter", "warp": "strong", "image_size": 32},
+        "full": {"iterations": 4, "target": "teacher", "warp": "strong"},
+    }
+    settings = tiny(stages=stages)
+    inputs, _ = read_inputs(settings)
+    t = Training(settings, inputs, torch.device("cpu"))
+    for iteration in range(8):
+        moment = t.schedule.at(iteration)
+        seen.clear()
+        t.step(moment)
+        t.validate(moment)
+        assert set(seen) == {(32, 8) if iteration < 4 else (64, 16)}
+        assert (t.best.iteration == 0) == (iteration < 4)
+    assert sum("validation/nme" in row for row in t.history) == 8, "a person sees how the small stage comes on"
 
 
 def test_an_encoder_that_answers_nan_is_never_the_best(

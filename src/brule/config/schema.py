@@ -227,6 +227,9 @@ class Stage(Section):
     """Algorithm 2 at every n-th iteration; 0: never. Left out: at every iteration."""
     gan_every: Count | None = None
     """Algorithm 1 at every n-th iteration. Left out, or 0: never, and no loss that needs G, D or S."""
+    image_size: Literal[32, 64, 128] | None = None
+    """Pixels, fewer than `prepare.image_size`: images and heatmaps are as much smaller, and an iteration costs as much
+    less. Left out: as prepared. A stage with a GAN, and the last one, need the images as prepared."""
     learning_rate: Rate
     """The encoder's; 100 iterations of warm-up, then a cosine down to a twentieth."""
     target: Literal["barycenter", "teacher", "self"]
@@ -418,6 +421,20 @@ class Config(Section):
             raise ValueError(
                 f"tuning.stage names {self.tuning.stage!r}, but `stages` has only {', '.join(self.stages)}"
             )
-        if not any(stage.iterations for stage in self.stages.values()):
+        run = {name: stage for name, stage in self.stages.items() if stage.iterations}
+        if not run:
             raise ValueError("stages has no iterations at all; give at least one stage some")
+        last = list(run)[-1]
+        for name, stage in run.items():
+            if stage.image_size is None:
+                continue
+            key, size = f"stages.{name}.image_size {stage.image_size}", self.prepare.image_size
+            if stage.image_size >= size:
+                raise ValueError(f"{key} should be below prepare.image_size {size}; leave it out where it is the same")
+            if stage.gan_every:
+                raise ValueError(f"{key} does not go with gan_every: G and D know one size alone; leave one out")
+            if name == last:
+                raise ValueError(
+                    f"{key} is that of the last stage, but the detector sees images of {size}; leave it out"
+                )
         return self

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 
 def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -19,6 +20,11 @@ def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:
     levels = ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     array: npt.NDArray[np.uint8] = levels.permute(0, 2, 3, 1).cpu().numpy()
     return array
+
+
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, S, S) → (B, C, size, size), each pixel the mean of those that it replaces; size divides S."""
+    return avg_pool2d(images, images.shape[-1] // size)
 
 
 def mirror(images: Tensor, flip_mask: Tensor) -> Tensor:

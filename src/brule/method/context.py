@@ -6,7 +6,7 @@ through which it could hide appearance; `model.raw_condition` brings the raw map
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from brule import config
 from brule.maths import heatmaps
 from brule.maths.family import Family
+from brule.maths.images import shrunk
 from brule.maths.warps import Warp
 from brule.networks.discriminator import Discriminator
 from brule.networks.generator import Generator
@@ -136,6 +137,12 @@ class Batch:
     def labelled(self) -> int:
         """B', how many images have landmarks; they come first."""
         return 0 if self.X is None else len(self.X)
+
+    def resized(self, size: int | None) -> "Batch":
+        """With images of size × size, each pixel the mean of those that it replaces; None: as they are."""
+        if size is None:
+            return self
+        return replace(self, I=shrunk(self.I, size))
 
     def joined(self, other: "Batch") -> "Batch":
         """This batch, then the images of another, which has no landmarks."""

@@ -18,7 +18,7 @@ from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 from brule.maths import metrics, monitors
-from brule.maths.images import mirror_all, to_tensor
+from brule.maths.images import mirror_all, shrunk, to_tensor
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches, derive, generator
@@ -49,13 +49,15 @@ def validate(
     pair: tuple[int, int] | None,
     healthy: dict[str, float],
     device: torch.device,
+    size: int | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """({'validation/nme': %, 'validation/w1': %, 'monitors/…': …}, alarms in words). Errors where there are landmarks.
 
     healthy: the monitors of the unpaired shapes. An encoder whose answers are not finite has every alarm and no score.
+    size: the images are made this small; None: they stay as they are.
     """
     try:
-        found, values = monitors.probe(lambda I: encoder(I)[-1], _batches(crops, device), X_b, pair)
+        found, values = monitors.probe(lambda I: encoder(I)[-1], _batches(crops, device, size), X_b, pair)
     except ValueError:  # transport's word for NaN
         return {}, ["encoder is not finite in its answers; look at the learning rates in stages, machine.precision"]
     row = {f"monitors/{name}": value for name, value in values.items()}
@@ -69,9 +71,10 @@ def validate(
     return row, monitors.alarms(values, healthy)
 
 
-def _batches(crops: Crops, device: torch.device, size: int = 64) -> Iterator[Tensor]:
-    for start in range(0, len(crops.images), size):
-        yield to_tensor(crops.images[start : start + size], device)
+def _batches(crops: Crops, device: torch.device, size: int | None, count: int = 64) -> Iterator[Tensor]:
+    for start in range(0, len(crops.images), count):
+        images = to_tensor(crops.images[start : start + count], device)
+        yield images if size is None else shrunk(images, size)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,7 @@ class Training:
             if self.unlabelled_batches is not None:
                 batch = batch.joined(self.unlabelled_batches.at(self.iteration))
             self.images += len(batch.I)
+            batch = batch.resized(moment.stage.image_size)
             self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
         self.iteration += 1
 
@@ -185,15 +189,18 @@ class Training:
         self._record({"stage": moment.name, **means, "encoder/rate": moment.encoder_rate})
         return means
 
-    def _measured(self) -> tuple[dict[str, float], list[str]]:
-        pair = self.inputs.scheme.normaliser
-        return validate(self.networks.E_ema, self.inputs.validation, self.inputs.X_b, pair, self.healthy, self.device)
+    def _measured(self, size: int | None = None) -> tuple[dict[str, float], list[str]]:
+        E, i = self.networks.E_ema, self.inputs
+        return validate(E, i.validation, i.X_b, i.scheme.normaliser, self.healthy, self.device, size)
 
     def validate(self, moment: Moment) -> None:
-        """Measure the encoder's average on the validation split: a row of the history, and perhaps the best so far."""
-        row, alarms = self._measured()
+        """Measure the encoder's average on the validation split: a row of the history, and perhaps the best so far.
+
+        In a stage of smaller images it is measured on these, and is not what could ship.
+        """
+        row, alarms = self._measured(moment.stage.image_size)
         self._record({"stage": moment.name, **row, **columns(alarms)})
-        if not row:  # the encoder answers NaN: nothing that could ship
+        if not row or moment.stage.image_size:  # without a row the encoder answers NaN
             return
         score, healthy = row.get("validation/w1", -float(self.iteration)), not alarms
         # health first, then the score; without landmarks the latest wins
