@@ -174,8 +174,8 @@ class Warp:
             left = target - reached
             rest = left.norm(dim=-1, keepdim=True)
             better = rest < far
-            place, miss, far = (torch.where(better, *pair) for pair in ((trial, place), (left, miss), (rest, far)))
-            slope = torch.where(better[..., None], bend, slope)
+            place, slope = torch.where(better, trial, place), torch.where(better[..., None], bend, slope)
+            miss, far = torch.where(better, left, miss), torch.where(better, rest, far)
             damping = torch.where(better, (2 * damping).clamp(max=1), damping / 4)
         return place, slope
 

@@ -47,7 +47,8 @@ class Average(AveragedModel):
         """One more model. torch's own copies the count to the device first, and there the CPU waits for the GPU."""
         n = int(self.n_averaged)  # on the CPU, wherever the parameters are
         decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
-        get_ema_multi_avg_fn(decay)(list(self.module.parameters()), list(model.parameters()), n)
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self.module.parameters()), list(model.parameters()), n)
         self.n_averaged += 1
 
 
