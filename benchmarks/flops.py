@@ -42,7 +42,7 @@ class Operations(TorchDispatchMode):
 
 
 class Kind(NamedTuple):
-    """A kind of iteration of a stage: Algorithm 2, or Algorithm 1 with some of D, its penalty and restoration."""
+    """A kind of iteration: `encoder` is Algorithm 2; `GAN` is Algorithm 1, with those of D, R1 and I_R that are due."""
 
     name: str
     moment: Moment
@@ -85,7 +85,7 @@ def _turns(first: Moment, train: Train, turns: int) -> list[Kind]:
     kinds = [tuple(turn % every == 0 for every in periods) for turn in range(period)]
     return [
         Kind(
-            ", ".join(("GAN", *(part for part, on in zip(("D", "R1", "restoration"), kind, strict=True) if on))),
+            ", ".join(("GAN", *(part for part, on in zip(("D", "R1", "I_R"), kind, strict=True) if on))),
             replace(first, encoder=False, gan=True, gan_turn=kinds.index(kind)),
             turns * count / period,
         )

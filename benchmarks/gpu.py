@@ -7,6 +7,7 @@ says so. What was measured is in the JSON file at once, so that a run that is cu
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,7 @@ TINY = {
 """For a rehearsal on a CPU: every stage, loss and switch of a configuration, and next to no arithmetic."""
 TRACED = 2  # iterations under the profiler, which takes seconds to sort thousands of kernels
 MOST = 1.5  # seconds of one kind's timed iterations
-HEAD = (
-    *("stage", "ms", "images a second", "TFLOP/s", "of the peak", "GPU busy", "kernels", "waits"),
-    "first iteration, s",
-)
+HEAD = ("stage", "ms", "images a second", "TFLOP/s", "of the peak", "GPU busy", "kernels", "waits", "first, s")
 
 Row = dict[str, Any]
 
@@ -62,13 +60,14 @@ def parameters(name: str, device: str, batch: int | None, tiny: bool) -> config.
 def peak(device: torch.device, size: int, repeats: int = 20) -> float:
     """TFLOP/s of a product of two bfloat16 matrices of this size."""
     a, b = torch.randn(2, size, size, device=device).bfloat16()
-    _ = a @ b  # the library loads
-    _wait(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        _ = a @ b
-    _wait(device)
-    return 2e-12 * size**3 * repeats / (time.perf_counter() - start)
+    for _ in range(2):  # the first time the library loads, and the clock rises
+        _wait(device)
+        start = time.perf_counter()
+        for _ in range(repeats):
+            _ = a @ b
+        _wait(device)
+        seconds = time.perf_counter() - start
+    return 2e-12 * size**3 * repeats / seconds
 
 
 def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterator[dict[str, Any]]:
@@ -89,11 +88,7 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
         for kind in kinds:
             if time.perf_counter() > deadline:
                 return
-
-            def step() -> None:
-                training.step(kind.moment)  # noqa: B023 (called before the next turn)
-
-            images = training.images
+            step, images = partial(training.step, kind.moment), training.images
             first = timed(step, device, 1, deadline)[0]
             if result["start"] is None:
                 result["start"] = time.perf_counter() - start
@@ -169,15 +164,14 @@ def mean(rows: list[Row]) -> Row:
 
 
 def section(name: str, result: dict[str, Any], reached: float) -> report.Section:
-    """The stages that were measured, those of several kinds followed by each of them."""
-    rows = []
+    """The stages, those of several kinds of iteration followed by each of them."""
+    rows: list[tuple[str, ...]] = []
     missing = {stage for stage, _ in result["left_out"]}
     for stage in dict.fromkeys(row["stage"] for row in result["kinds"]):
         kinds = [row for row in result["kinds"] if row["stage"] == stage]
-        if stage not in missing:
-            rows.append(_cells(stage, mean(kinds), reached))
+        rows.append((stage, *(["–"] * 8 if stage in missing else _cells(mean(kinds), reached))))
         if stage in missing or len(kinds) > 1:
-            rows += [_cells(f"{stage}: {row['kind']}", row, reached) for row in kinds]
+            rows += [(f"· {row['kind']}", *_cells(row, reached)) for row in kinds]
     side, sizes = result["image_size"], " and ".join(map(str, result["batch_sizes"]))
     title = f"{name}: {side} px, batches of {sizes}, {result['precision']}"
     title += f"; {result['start']:.1f} s to the end of the first iteration"
@@ -186,11 +180,11 @@ def section(name: str, result: dict[str, Any], reached: float) -> report.Section
     return report.Section(title, HEAD, rows)
 
 
-def _cells(name: str, row: Row, reached: float) -> tuple[str, ...]:
+def _cells(row: Row, reached: float) -> tuple[str, ...]:
     rate, busy = row["tflop"] / row["seconds"], row["busy"]
     return (
-        *(name, f"{1e3 * row['seconds']:.1f}", f"{row['images'] / row['seconds']:.0f}"),
-        *(f"{rate:.3g}", f"{100 * rate / reached:.2g} %"),
+        *(f"{1e3 * row['seconds']:.1f}", f"{row['images'] / row['seconds']:.0f}"),
+        *(f"{rate:.3g}", f"{100 * rate / reached:.1f} %"),
         *("–" if busy is None else f"{100 * busy / row['seconds']:.0f} %",),
         *("–" if row[name] is None else f"{row[name]:.0f}" for name in ("kernels", "waits")),
         f"{row['first']:.1f}",
@@ -208,7 +202,7 @@ def main() -> None:
     parser.add_argument("--parameters", nargs="+", default=NAMES, metavar="NAME", help=f"{', '.join(NAMES)}, …")
     parser.add_argument("--batch", type=int, help="images of both algorithms' batches; default: as configured")
     parser.add_argument("--iterations", type=int, default=20, help="timed, of each kind, at most; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=165, help="for all of it; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=150, help="for all of it; default: %(default)s")
     parser.add_argument("--device", default="cuda", help="default: %(default)s")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to rehearse on a CPU")
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/gpu.json"))
