@@ -214,7 +214,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper(),
         "torch": torch.__version__,
-        "peak": peak(device, 256 if args.tiny else 8192),
+        "peak": peak(device, 64 if args.tiny else 8192),
         "configurations": {},
     }
     print(setting(result), flush=True)
