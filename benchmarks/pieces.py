@@ -12,7 +12,6 @@ from unittest import mock
 
 import straightforward
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from brule.maths.warps import Warp
 from brule.method import algorithm2, context, geometry, losses
@@ -55,7 +54,7 @@ def pieces(training: Training) -> list[Piece]:
         Piece("backward", torch.Tensor, "backward"),
         Piece("optimiser", context, "clip_grad_norm_"),
         *(Piece("optimiser", optimiser, "step") for optimiser in vars(o).values()),
-        Piece("averages", AveragedModel, "update_parameters", plain.update_parameters),
+        Piece("averages", context.Average, "update_parameters", plain.update_parameters),
     ]
     inside = [
         Piece(None, layers, "convolve", plain.convolve),

@@ -1,6 +1,7 @@
 """The results of the benchmarks as tables: in the terminal and in Markdown."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ def show(result: dict[str, Any]) -> None:
 
 def printed(setting: str, tables: Iterable[Section]) -> None:
     """Print what holds for all tables, and the tables."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)  # rich takes a log to be 80 wide
     console.print(setting)
     for title, head, rows in tables:
         table = Table(title=title, title_justify="left")

@@ -2,12 +2,17 @@
 # The pipeline with the shared cache: what anyone ran before is fetched instead of run, and what is new is pushed.
 # usage: scripts/gpu.sh [EXPERIMENT [-S key=value …]]      (default: params.yaml as committed)
 # In slices: timeout 20m scripts/gpu.sh NAME …; the training saves itself when told to stop, and the same line goes on with it.
-# results/train.json tells images_per_second; benchmarks/flops.py adds the arithmetic, to be held against the peak of the GPU.
+# results/train.json tells images_per_second; benchmarks/gpu.py tells beforehand how fast each stage will be, and how much of the GPU is used.
 # The changes of the metrics go to the summary of the GitHub job, or to the terminal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ -x .venv/bin/dvc ] && export PATH="$PWD/.venv/bin:$PATH"
 
+python - >&2 <<'END'
+import torch
+seen = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU, so machine.device=auto is the CPU"
+print(f"gpu: torch {torch.__version__}, built for CUDA {torch.version.cuda}, sees {seen}")
+END
 [ $# -eq 0 ] || PYTHONPATH=src python pipelines/experiment.py "$@" --write
 if [ -n "$(dvc remote list)" ]; then
   dvc fetch --run-cache || echo "gpu: nothing could be fetched yet" >&2

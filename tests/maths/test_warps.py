@@ -215,3 +215,18 @@ def test_everything_stays_on_the_device(faces: Tensor):
     assert moved.device == warp.images(torch.zeros(2, 3, SIZE, SIZE, device="cuda")).device == source.device
     assert ((warp.origins(moved) - source).norm(dim=-1) * SIZE).max() < 1e-3
     assert warps.similarity(source, destination).device == source.device
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_newton_stops_where_more_steps_would_change_no_bit(
+    seed: int, faces: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    g, points = _sampled(STRONG, faces, True, seed)
+    reads, read = [], Warp._read
+    monkeypatch.setattr(Warp, "_read", lambda self, places: reads.append(1) or read(self, places))
+    stopped = g.points(points)
+    assert len(reads) < 1 + warps.NEWTON_STEPS
+    monkeypatch.setattr(torch, "equal", lambda a, b: False)
+    to_the_end = g.points(points)
+    assert (stopped == to_the_end).all()
+    assert len(reads) > 1 + warps.NEWTON_STEPS

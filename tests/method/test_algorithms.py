@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from brule import config
 from brule.maths import heatmaps
 from brule.method.algorithm2 import cycle
-from brule.method.context import Batch
+from brule.method.context import Average, Batch
 from brule.method.geometry import Geometry
 from brule.method.training import Training
 from brule.stages.train import read_inputs
@@ -211,3 +211,18 @@ def test_the_warm_start_does_not_need_R_g(project: Path, tiny: Tiny) -> None:
     t = training(tiny(loss={"c6": 0}))
     t.step(t.schedule.at(0))
     assert "encoder/warm" in t._sums and "encoder/R_g" not in t._sums
+
+
+def test_an_average_forgets_its_start_and_then_keeps_its_decay() -> None:
+    """Against the sum written out, for one parameter that takes the values 5, 6, 7, …"""
+    module = torch.nn.Linear(1, 1, bias=False)
+    averaged, expected = Average(module, decay=0.5), 0.0
+    for n in range(30):
+        torch.nn.init.constant_(module.weight, 5.0 + n)
+        averaged.update_parameters(module)
+        decay = min(0.5, (1 + n) / (10 + n)) if n else 0.0
+        expected = decay * expected + (1 - decay) * (5.0 + n)
+        assert float(averaged.module.weight) == pytest.approx(expected, rel=1e-6)
+    assert int(averaged.n_averaged) == 30
+    assert set(averaged.state_dict()) == {"n_averaged", "module.weight"}
+    assert not averaged.module.weight.requires_grad

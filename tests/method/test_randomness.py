@@ -1,9 +1,16 @@
 """Randomness is a function of seed, iteration and purpose."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
-from brule.method.batches import Order, derive, generator
+from brule.data.prepared import load
+from brule.method import batches
+from brule.method.batches import Batches, Order, derive, generator
+
+CPU = torch.device("cpu")
 
 
 def test_different_arguments_give_unrelated_seeds() -> None:
@@ -34,3 +41,26 @@ def test_rows_do_not_depend_on_what_was_asked_before() -> None:
 def test_a_batch_may_be_larger_than_the_data_set() -> None:
     rows = Order(3, 8, seed=0, purpose="x").rows(0)
     assert np.bincount(rows).min() >= 2
+
+
+def test_images_that_stay_on_the_device_make_the_same_batches(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces = load(project / "data/crops", "train", labels=True)
+    faces.index.loc[::3, "framed"] = False
+    there = Batches(faces, torch.tensor([1, 0, 2, 4, 3]), 5, 0, "encoder", CPU)
+    monkeypatch.setattr(batches, "fits", lambda images, device: True)
+    here = Batches(faces, torch.tensor([1, 0, 2, 4, 3]), 5, 0, "encoder", CPU)
+    assert there.resident is None and here.resident is not None
+    for turn in (0, 7):
+        for name, value in vars(there.at(turn)).items():
+            other = getattr(here.at(turn), name)
+            assert torch.equal(value, other) and value.stride() == other.stride(), name
+
+
+@pytest.mark.parametrize(("free", "fits"), [(8 * 3000, True), (8 * 3000 - 8, False)])
+def test_images_stay_on_the_gpu_where_they_take_little_of_it(
+    free: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    images = np.zeros((10, 10, 10, 3), np.uint8)
+    assert batches.fits(images, torch.device("cuda")) is fits
+    assert not batches.fits(images, CPU)

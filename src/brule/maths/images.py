@@ -1,5 +1,7 @@
 """Images as the disk has them (bytes, channels last), as the networks see them (numbers in [-1, 1]), and mirrored."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -9,10 +11,20 @@ from torch.nn.functional import avg_pool2d
 
 def to_tensor(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """uint8 (B, S, S, 3) → float32 (B, 3, S, S) in [-1, 1], channels last in memory."""
-    pixels = torch.from_numpy(np.array(images))
+    return to_numbers(moved(images, device))
+
+
+def to_numbers(images: Tensor) -> Tensor:
+    """The same of bytes that are on the device already."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def moved(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of `array` on the device. On a GPU nothing waits for it."""
+    tensor = torch.from_numpy(np.array(array))
     if device.type == "cuda":  # from page-locked memory the copy runs beside what the GPU is still computing
-        pixels = pixels.pin_memory()
-    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def to_uint8(images: Tensor) -> npt.NDArray[np.uint8]:

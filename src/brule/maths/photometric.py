@@ -1,5 +1,6 @@
 """Photometric changes that leave the geometry alone: the warped view of R_g must be recognised under any light."""
 
+from functools import cache
 from math import ceil
 
 import torch
@@ -26,11 +27,18 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     mean = light.mean((1, 2, 3), keepdim=True)
     light = mean + (light - mean) * (0.8 * strength * draw(-1, 1)).exp() + 0.5 * strength * draw(-1, 1)
     light = light * (0.5 * strength * draw(-1, 1, channels=3)).exp()
-    grey = (light * light.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = (light * _luma(light.device, light.dtype)).sum(1, keepdim=True)
     light = torch.where(draw(0, 1) < strength / 4, grey, light)
     light = light.lerp(_blurred(light), (strength * draw(-1, 2)).clamp(0, 1))
     noise = torch.randn(images.shape, generator=generator, device=generator.device)
     return ((light + 0.1 * strength * draw(0, 1) * noise) * 2 - 1).clamp(-1, 1).to(images.dtype)
+
+
+@cache
+def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, 3, 1, 1). Made once: a copy from the CPU would wait for the GPU each time."""
+    with torch.inference_mode(False):
+        return torch.tensor(LUMA, device=device, dtype=dtype).view(1, 3, 1, 1)
 
 
 def _blurred(images: Tensor) -> Tensor:

@@ -160,16 +160,22 @@ class Warp:
     @torch.no_grad()
     def _invert(self, target: Tensor) -> tuple[Tensor, Tensor]:
         place = self._nearest(target)
-        value, slope = self._read(place)
-        damping = torch.ones_like(place[..., :1])
+        reached, slope = self._read(place)
+        miss = target - reached
+        far = miss.norm(dim=-1, keepdim=True)
+        damping = torch.ones_like(far)
         for _ in range(NEWTON_STEPS):
-            step = apply(inverse(slope), target - value)
+            step = apply(inverse(slope), miss)
             step = step * (0.1 / step.norm(dim=-1, keepdim=True).clamp(min=0.1))
             trial = place + damping * step
+            if place.device.type == "cpu" and torch.equal(trial, place):
+                break  # shorter steps would move nothing either; a GPU would have to be waited for to know
             reached, bend = self._read(trial)
-            better = (target - reached).norm(dim=-1, keepdim=True) < (target - value).norm(dim=-1, keepdim=True)
-            place, value = torch.where(better, trial, place), torch.where(better, reached, value)
-            slope = torch.where(better[..., None], bend, slope)
+            left = target - reached
+            rest = left.norm(dim=-1, keepdim=True)
+            better = rest < far
+            place, slope = torch.where(better, trial, place), torch.where(better[..., None], bend, slope)
+            miss, far = torch.where(better, left, miss), torch.where(better, rest, far)
             damping = torch.where(better, (2 * damping).clamp(max=1), damping / 4)
         return place, slope
 

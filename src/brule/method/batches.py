@@ -6,11 +6,12 @@ So is every random number of training: nothing has to be saved, and resuming is 
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from brule.data.prepared import Crops
-from brule.maths.images import mirror, mirror_points, to_tensor
+from brule.maths.images import mirror, mirror_points, moved, to_numbers, to_tensor
 from brule.method.context import Batch
 
 
@@ -45,6 +46,20 @@ class Order:
         return self._permutation
 
 
+MOST = 1 / 8
+"""The images of a data set stay on the GPU if they take at most this share of its free memory."""
+
+
+def fits(images: npt.NDArray[np.uint8], device: torch.device) -> bool:
+    """There is a GPU, and room in it for these images."""
+    return device.type == "cuda" and images.nbytes <= MOST * torch.cuda.mem_get_info(device)[0]
+
+
+def resident(images: npt.NDArray[np.uint8], device: torch.device) -> Tensor | None:
+    """Images (N, S, S, 3) as bytes on the GPU; None where they do not fit, and on a CPU: they stay where they are."""
+    return torch.from_numpy(np.array(images)).to(device) if fits(images, device) else None
+
+
 class Batches:
     """A stream of batches: `at(turn)` depends on the seed and the turn alone.
 
@@ -64,20 +79,24 @@ class Batches:
         self.crops, self.seed, self.purpose, self.device = crops, seed, purpose, device
         self.order = Order(len(crops.images), size, seed, f"{purpose}/order")
         self.permutation = permutation
+        self.resident = resident(crops.images, device)
         framed = crops.index["framed"].to_numpy(dtype=bool)
         self.primary = None if framed.all() else framed
 
     def at(self, turn: int) -> Batch:
         """The turn-th batch."""
         rows = self.order.rows(turn)
-        I = to_tensor(self.crops.images[rows], self.device)
+        if self.resident is None:
+            I = to_tensor(self.crops.images[rows], self.device)
+        else:
+            I = to_numbers(self.resident[moved(rows, self.device)])
         X = None
         if self.crops.landmarks is not None:
-            X = torch.from_numpy(np.asarray(self.crops.landmarks[rows], np.float32)).to(self.device)
+            X = moved(np.asarray(self.crops.landmarks[rows], np.float32), self.device)
         if self.permutation is not None:
             random = generator(self.seed, turn, f"{self.purpose}/flip", self.device)
             flipped = torch.rand(len(rows), generator=random, device=self.device) < 0.5
             I = mirror(I, flipped)
             X = None if X is None else mirror_points(X, flipped, self.permutation)
-        primary = None if self.primary is None else torch.from_numpy(self.primary[rows]).to(self.device)
+        primary = None if self.primary is None else moved(self.primary[rows], self.device)
         return Batch(I, X, primary)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from brule import config
 from brule.maths import heatmaps
@@ -28,9 +28,29 @@ from brule.networks.style import NoiseToStyle, StyleEncoder
 
 M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
-Tensors = tuple[Tensor, ...] | list[Tensor]
 Parts = dict[str, Tensor]
 """Losses by their name in the history, e.g. `encoder/R_b`."""
+
+
+class Average(AveragedModel):
+    """torch's averaged model, with a decay that starts low so that the random start is forgotten at once.
+
+    The networks have no buffers, so the parameters are all there is to average.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        super().__init__(module)
+        self.decay = decay
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """One more model. torch's own copies the count to the device first, and there the CPU waits for the GPU."""
+        n = int(self.n_averaged)  # on the CPU, wherever the parameters are
+        decay = min(self.decay, (1 + n) / (10 + n)) if n else 0.0
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self.module.parameters()), list(model.parameters()), n)
+        self.n_averaged += 1
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,8 @@ class Networks:
     D: Discriminator
     S: StyleEncoder
     So: NoiseToStyle
-    E_ema: AveragedModel
-    G_ema: AveragedModel
+    E_ema: Average
+    G_ema: Average
 
     @classmethod
     def build(cls, parameters: config.Config, landmarks: int, device: torch.device) -> "Networks":
@@ -62,28 +82,14 @@ class Networks:
             D=_placed(Discriminator(*size, gan.width, gan.max_width), device),
             S=_placed(StyleEncoder(image_size, s.size, s.width), device),
             So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
-            E_ema=average(E, parameters.optimiser.ema),
-            G_ema=average(G, parameters.optimiser.generator_ema),
+            E_ema=Average(E, parameters.optimiser.ema),
+            G_ema=Average(G, parameters.optimiser.generator_ema),
         )
 
 
 def _placed(module: M, device: torch.device) -> M:
     """On the device, convolutions with channels last in memory, the order in which bfloat16 is fast."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def average(module: nn.Module, decay: float) -> AveragedModel:
-    """torch's averaged model, with a decay that starts low so that the random start is forgotten at once."""
-
-    def update(averages: Tensors, currents: Tensors, count: Tensor | int) -> None:
-        n = float(count)
-        share = 1 - min(decay, (1 + n) / (10 + n))
-        for average, current in zip(averages, currents, strict=True):
-            average.lerp_(current, share)
-
-    averaged = AveragedModel(module, multi_avg_fn=update)
-    averaged.requires_grad_(False)
-    return averaged
 
 
 @dataclass(frozen=True)
