@@ -66,8 +66,7 @@ def distance(one: Floats, two: Floats) -> float:
 
 def _root(rows: Floats) -> Floats:
     """R (at most F rows) with RᵀR = the covariance of the rows."""
-    upper: Floats = np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r")
-    return upper
+    return np.asarray(np.linalg.qr((rows - rows.mean(0)) / np.sqrt(len(rows) - 1), mode="r"), np.float64)
 
 
 def standardised(reference: Floats, *others: Floats) -> list[Floats]:
