@@ -10,12 +10,13 @@ from torch import nn
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.stages import card
-from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
+from brule.stages.scores import UNLIKENED, UNMEASURED, UNMEASURED_SAMPLES
 
 SCORES = {
     "nme": 7.123, "w1": 5.0, "floor_nme": 17.5, "oracle_similarity_nme": 8.25, "oracle_affine_nme": 7.75,
     "auc_08": 0.25, "failure_08": 0.5, "failure_10": 0.125, "images": 500, "parts": {"jaw": 9.5, "nose": 4.25},
 }  # fmt: skip
+LIKENESS = {"frechet": 152.5, "frechet_floor": 5.25, "frechet_images": 417}
 MANIFEST = {"source": "synthetic", "licence": "CC0: rendered, no person", "counts": {"train": 3000}, "extra": None}
 TRAINED = {"mlflow_run_id": "f" * 32, "seconds": 312.5}
 
@@ -34,7 +35,7 @@ def report(test: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "monitors": {},
         "alarms": [],
         "images_per_second": 812.0,
-        "samples": {"nme": 6.625, "nme_floor": 26.5, "drift": 5.5, "diversity": 0.75, "shapes": 202},
+        "samples": {"nme": 6.625, "nme_floor": 26.5, "drift": 5.5, "diversity": 0.75, "shapes": 202, **LIKENESS},
     } | changes
 
 
@@ -128,7 +129,14 @@ def test_it_says_what_training_was_allowed_to_see() -> None:
 
 def test_the_images_of_the_gan_have_their_scores_where_there_is_one() -> None:
     text = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
-    assert "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 |" in text and "202 validation shapes" in text
+    assert (
+        "| G(shape, z) | 6.62 | 26.50 | 5.50 | 0.75 | 152.50 | 5.25 |" in text
+        and "417 images by G" in text
+        and "202 validation shapes" in text
+    )
+    alone = {"nme": 6.625, "nme_floor": 26.5, "drift": 5.5, "diversity": None, "shapes": 202, **UNLIKENED}
+    few = card.write(detector(), report(SCORES, samples=alone), MANIFEST, TRAINED)
+    assert "| 5.50 | – | – | – |" in few and "Fréchet distance:" not in few
     blind = card.write(detector(), report(SCORES, validation=UNMEASURED), MANIFEST, TRAINED)
     assert "202 unpaired shapes" in blind
     without = card.write(detector(), report(SCORES, samples=UNMEASURED_SAMPLES), MANIFEST, TRAINED)

@@ -248,6 +248,7 @@ def test_what_is_not_needed_is_not_imported() -> None:
         ("export", ["--model", "--onnx", "points", "confidence", "framing", "pip install"]),
         ("serve", ["--model", "--port", "inputs", "predictions", "base64", "models:/", "400", "Ctrl-C"]),
         ("serve", ["--gan", "--samples", "brule demo", "127.0.0.1", "415"]),
+        ("generate", ["--count", "--gan", "--shapes", "--seed", "--truncation", "--within", "data.location", ".pts"]),
     ],
 )
 def test_the_help_explains_the_command(run: Run, command: str, words: list[str]) -> None:

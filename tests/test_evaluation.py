@@ -80,7 +80,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What `prepare`, `barycenter` and `train` leave behind, in miniature."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
-    for split, count in {"test": 10, "validation": 6}.items():
+    for split, count in {"test": 10, "validation": 6, "train": 13}.items():
         folder = tmp_path / "data/crops" / split
         folder.mkdir(parents=True)
         np.save(folder / "images.npy", rng.integers(0, 256, (count, 64, 64, 3), dtype=np.uint8))
@@ -160,6 +160,8 @@ def test_every_file_is_written_and_logged(project: Path, config: Config, run: Re
     assert table["floor"].is_monotonic_increasing and table["floor"].iloc[-1] == 1
     assert "does not beat the floor" in (project / "models/README.md").read_text()
     assert saved["samples"]["shapes"] == 6 and saved["samples"]["diversity"] > 0
+    assert saved["samples"]["frechet_images"] == 6 and run.seen["samples/frechet"] == saved["samples"]["frechet"]
+    assert saved["samples"]["frechet"] > 3 * saved["samples"]["frechet_floor"] > 0, "an untrained GAN's, and noise"
     assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
     assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
     assert json.loads(run.tagged["alarms"]) == report["alarms"], "the results table reads them there"
@@ -243,6 +245,7 @@ def test_the_table_shows_scores_and_floor_and_where_the_page_is(project: Path, c
     for number in (report["test"]["nme"], report["validation"]["w1"], report["test"]["floor_nme"]):
         assert f"{number:.2f}" in text
     assert f"{report['samples']['nme_floor']:.2f}" in text and f"{report['samples']['diversity']:.2f}" in text
+    assert f"{report['samples']['frechet']:.2f}" in text and f"{report['samples']['frechet_floor']:.2f}" in text
     assert "results/report.html" in text and "has learned nothing" in text
 
 

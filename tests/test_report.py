@@ -91,7 +91,8 @@ def run(**changes: Any) -> Findings:
         "monitors": {"spread": 0.987, "nearest": 0.123, "agreement": 0.99, "entropy": 3.21},
         "alarms": [],
         "images_per_second": 812.5,
-        "samples": {"nme": 6.61, "nme_floor": 26.52, "drift": 5.53, "diversity": 0.74, "shapes": 209},
+        "samples": {"nme": 6.61, "nme_floor": 26.52, "drift": 5.53, "diversity": 0.74, "shapes": 209}
+        | {"frechet": 152.51, "frechet_floor": 5.08, "frechet_images": 417},
     }
     training = {"mode": "unsupervised", "fingerprint": "abc123"}
     whole = Findings(
@@ -181,7 +182,8 @@ def test_the_table_of_errors_is_that_of_metrics_json() -> None:
         assert (cells[1], cells[3]) == tuple(f"{report[s][f'oracle_{kind}_nme']:.2f}" for s in ("test", "validation"))
     parts = [row for row in seen.rows if row[0] == "detector"][1]
     assert parts[1:] == [f"{value:.2f}" for value in report["test"]["parts"].values()]
-    assert seen.row("G(shape, z)")[1:] == ["6.61", "26.52", "5.53", "0.74"]
+    assert seen.row("G(shape, z)")[1:] == ["6.61", "26.52", "5.53", "0.74", "152.51", "5.08"]
+    assert "how far 417 images by G" in seen.text
     assert "Measured on 517 labelled test images and 263 labelled validation images" in seen.text
     assert f"is {report['test']['auc_08']:.3f}; {100 * report['test']['failure_08']:.1f} % of the images" in seen.text
 

@@ -15,7 +15,15 @@ from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.networks.style import NoiseToStyle, StyleEncoder
 from brule.stages import scores
-from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES, collapse_monitors, measure, measure_samples
+from brule.stages.scores import (
+    UNLIKENED,
+    UNMEASURED,
+    UNMEASURED_SAMPLES,
+    collapse_monitors,
+    likeness,
+    measure,
+    measure_samples,
+)
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth"), (1, 0, 2, 3), (0, 1), ())
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.5, 0.75]])
@@ -220,6 +228,48 @@ def test_samples_that_cannot_be_measured_are_null(shapes: np.ndarray, real: np.n
     for images in (real[:0], real[:1], real[[0, 0]]):
         found = measure_samples(gan(Dots()), SEES, shapes, images)
         assert found["diversity"] is None and found["nme"] < 1
+
+
+def test_images_like_the_real_ones_are_as_far_from_them_as_the_real_ones_are_from_each_other(
+    shapes: np.ndarray,
+) -> None:
+    torch.manual_seed(0)
+    many = SHAPE + np.random.default_rng(5).normal(0, 0.03, (90, 4, 2))
+    same = gan(Dots())
+    taught = same.images(many, same.styles(90, truncation=1.0, seed=2))
+    found = likeness(same, shapes, taught, batch=7)
+    assert found["frechet_images"] == 45 and found["frechet"] < 3 * found["frechet_floor"]
+    assert likeness(same, shapes, taught) == pytest.approx(found), "noise and halves are fixed"
+    shifted, constant = (likeness(gan(kind), shapes, taught) for kind in (Shifted(), Constant()))
+    assert shifted["frechet_floor"] == constant["frechet_floor"] == pytest.approx(found["frechet_floor"])
+    assert constant["frechet"] > 10 * found["frechet"]
+    dull = [frechet_of_styles(same, shapes, taught, scale) for scale in (1.0, 0.5, 0.0)]
+    assert dull[0] == pytest.approx(found["frechet"]) and dull[0] < dull[1] < dull[2], "less variety is further away"
+
+
+def frechet_of_styles(subject: Gan, shapes: np.ndarray, taught: np.ndarray, scale: float) -> float:
+    """Where the styles reach less far from their mean than they do by themselves."""
+    dull = Dull(subject.noise_to_style, scale)
+    return float(likeness(replace(subject, noise_to_style=dull), shapes, taught)["frechet"])
+
+
+class Dull(nn.Module):
+    def __init__(self, styles: NoiseToStyle, scale: float) -> None:
+        super().__init__()
+        self.styles, self.scale = styles, scale
+
+    def truncated(self, count: int, truncation: float, seed: int) -> Tensor:
+        return self.styles.truncated(count, truncation * self.scale, seed)
+
+
+def test_likeness_that_cannot_be_measured_is_null(shapes: np.ndarray, real: np.ndarray) -> None:
+    taught = np.concatenate([real, 255 - real // 2])
+    assert likeness(replace(gan(Dots()), iterations=0), shapes, taught) == UNLIKENED
+    assert likeness(gan(Dots()), shapes, taught[:3]) == likeness(gan(Dots()), shapes[:0], taught) == UNLIKENED
+    assert np.isfinite(likeness(gan(Dots()), shapes, taught)["frechet"])
+    assert np.isfinite(likeness(gan(Dots()), shapes, real[[0, 0, 0, 0]])["frechet"]), "real images may all be one"
+    large = np.broadcast_to(real[:1], (3000, 64, 64, 3))
+    assert likeness(gan(Dots()), shapes[:3], large)["frechet_images"] == 500, "shapes come again where they are few"
 
 
 def test_the_requested_shapes_are_those_of_validation_if_it_has_any(shapes: np.ndarray) -> None:

@@ -32,6 +32,10 @@ def test_styles_of_samples_are_the_same_ones_and_lie_closer_to_their_mean():
     plain = network(torch.randn(4000, 16))
     torch.testing.assert_close(many.std(0).mean(), TRUNCATION * plain.std(0).mean(), rtol=0.1, atol=0)
     torch.testing.assert_close(many.mean(0), plain.mean(0), rtol=0, atol=0.15)
+    noise = torch.randn(256, 16, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(network.truncated(3, truncation=1.0, seed=7), network(noise)[:3].detach())
+    same = network.truncated(3, truncation=0.0, seed=7)
+    torch.testing.assert_close(same[:1].expand(3, -1), same)
 
 
 def test_style_tells_colours_apart_but_not_places():

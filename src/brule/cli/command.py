@@ -6,10 +6,10 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import export, predict, serve
+from brule.cli import export, generate, predict, serve
 from brule.errors import BruleError
 
-COMMANDS = {"predict": predict, "serve": serve, "export": export}
+COMMANDS = {"predict": predict, "serve": serve, "export": export, "generate": generate}
 ALIASES = {"serve": ["demo"]}
 
 

@@ -17,7 +17,7 @@ from brule.errors import BruleError
 from brule.maths import heatmaps
 from brule.maths.images import to_tensor, to_uint8
 from brule.networks.generator import Generator
-from brule.networks.style import NoiseToStyle, StyleEncoder
+from brule.networks.style import TRUNCATION, NoiseToStyle, StyleEncoder
 
 KIND = weights.Kind("GAN", "brule-gan", 1, "models/gan.safetensors")
 AT_ONCE = 6
@@ -80,9 +80,12 @@ class Gan:
             iterations=iterations,
         )
 
-    def styles(self, count: int) -> Tensor:
-        """(count, style_size): truncated styles of fixed noise, starting with those in the sample grids."""
-        return self.noise_to_style.truncated(count)
+    def styles(self, count: int, truncation: float = TRUNCATION, seed: int = 1) -> Tensor:
+        """(count, style_size): truncated styles of fixed noise, starting with those in the sample grids.
+
+        truncation: how far the styles go from their mean, 1: all the way. Another seed brings other styles.
+        """
+        return self.noise_to_style.truncated(count, truncation, seed)
 
     @torch.inference_mode()
     def images(self, shapes: npt.ArrayLike, styles: Tensor, batch_size: int = 64) -> npt.NDArray[np.uint8]:

@@ -34,12 +34,15 @@ class NoiseToStyle(nn.Module):
         return style.to(z.dtype)
 
     @torch.no_grad()
-    def truncated(self, count: int) -> Tensor:
-        """The styles of samples, (count, style_size): always of the same noise, and the first ones whatever `count`."""
-        generator = torch.Generator().manual_seed(1)
+    def truncated(self, count: int, truncation: float = TRUNCATION, seed: int = 1) -> Tensor:
+        """The styles of samples, (count, style_size): always of a seed's same noise, and the first whatever `count`.
+
+        truncation: the share of s − s̄ that stays; at 1 the styles are as they come, at 0 they are all the mean s̄.
+        """
+        generator = torch.Generator().manual_seed(seed)
         z = [torch.randn(n, self.latent, generator=generator) for n in (_MANY, max(0, count - _MANY))]
         styles: Tensor = self(torch.cat(z).to(next(self.parameters()).device))
-        return torch.lerp(styles[:_MANY].mean(0), styles[:count], TRUNCATION)
+        return torch.lerp(styles[:_MANY].mean(0), styles[:count], truncation)
 
 
 class StyleEncoder(nn.Module):

@@ -28,6 +28,7 @@ from brule.stages.scores import (
     Floats,
     Split,
     collapse_monitors,
+    likeness,
     measure,
     measure_samples,
     requested_shapes,
@@ -67,6 +68,8 @@ def evaluate(config: Config) -> dict[str, Any]:
         report["images_per_second"] = speed(detector, seen.images, batch)
         shapes = requested_shapes(splits["validation"].truth, unpaired)
         report["samples"] = measure_samples(gan, detector, shapes, splits["validation"].images, batch)
+        taught = prepared.load(prepared.CROPS, "train", labels=False)
+        report["samples"] |= likeness(gan, unpaired, taught.images, batch)
         files.write_json(RESULTS / "metrics.json", _finite(report))
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
         shutil.rmtree(FIGURES, ignore_errors=True)  # figures of an earlier run must not appear in this one

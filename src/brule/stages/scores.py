@@ -1,5 +1,6 @@
 """How good a trained run is: the detector's errors beside its floor and oracles, its collapse monitors and its speed;
-and the GAN's images: do they show the landmarks asked for, whatever the style, and does the style change the rest?"""
+and the GAN's images: do they show the landmarks asked for, whatever the style, does the style change the rest, and
+do they look like the training images?"""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from brule.data.prepared import Crops
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
-from brule.maths import metrics
+from brule.maths import frechet, metrics
 from brule.maths.monitors import probe
 
 Floats = npt.NDArray[np.float64]
@@ -116,7 +117,13 @@ def speed(detector: Detector, images: Images, batch: int = 64, seconds: float = 
             return round(len(some) / best, 1)
 
 
-UNMEASURED_SAMPLES: dict[str, Any] = {**dict.fromkeys(("nme", "nme_floor", "drift", "diversity")), "shapes": 0}
+UNLIKENED: dict[str, Any] = {"frechet": None, "frechet_floor": None, "frechet_images": 0}
+"""What `likeness` finds where no GAN was trained, or where there are fewer than four training images."""
+UNMEASURED_SAMPLES: dict[str, Any] = {
+    **dict.fromkeys(("nme", "nme_floor", "drift", "diversity")),
+    "shapes": 0,
+    **UNLIKENED,
+}
 """The scores where no GAN was trained, or where there are fewer than two shapes."""
 _AT_MOST = 500
 
@@ -150,6 +157,29 @@ def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, 
         "drift": float(metrics.nme(found[0], found[1], scale).mean()),
         "diversity": _distance(*drawn) / typical if typical else None,
         "shapes": len(shapes),
+    }
+
+
+def likeness(gan: Gan, unpaired: npt.NDArray[Any], real: Images, batch: int = 64) -> dict[str, Any]:
+    """How far G's images are from the training images real (M, S, S, 3), by `maths.frechet`.
+
+    frechet: the Fréchet distance d² between G(shape, z) and one random half of the real images, at most 500 of each,
+    for shapes spread over the unpaired ones (N, K, 2), with styles of fixed noise that are not truncated, since
+    truncation would hide how various they are. frechet_floor: that between the two halves. frechet_images: how many
+    images each of the three sets has, since d² depends on it. The features are standardised over both halves.
+    """
+    some = spread(real, 2 * _AT_MOST)
+    half = len(some) // 2
+    if not gan.iterations or half < 2 or not len(unpaired):
+        return UNLIKENED
+    seen = frechet.features(some[np.random.default_rng(0).permutation(len(some))])
+    shapes = unpaired[np.linspace(0, len(unpaired) - 1, half).round().astype(int)]  # again and again if they are few
+    drawn = frechet.features(gan.images(shapes, gan.styles(half, truncation=1.0), batch))
+    one, two, fake = frechet.standardised(seen, seen[:half], seen[half : 2 * half], drawn)
+    return {
+        "frechet": frechet.distance(fake, one),
+        "frechet_floor": frechet.distance(two, one),
+        "frechet_images": half,
     }
 
 

@@ -28,7 +28,14 @@ COLUMNS = {
     ("validation", "w1"): "validation W₁",
 }
 """(split, score) → the column heads of the table of errors."""
-SAMPLES = {"nme": "NME, %", "nme_floor": "floor, %", "drift": "drift, %", "diversity": "diversity"}
+SAMPLES = {
+    "nme": "NME, %",
+    "nme_floor": "floor, %",
+    "drift": "drift, %",
+    "diversity": "diversity",
+    "frechet": "Fréchet distance",
+    "frechet_floor": "its floor",
+}
 """Scores of the GAN's images → the column heads of their table."""
 EXPLAINED = (
     "The floor is the error of answering with the barycenter, the mean shape, for every image without looking at it. A "
@@ -143,13 +150,22 @@ def samples(scores: Facts) -> list[str]:
 def sampled(report: Facts) -> str:
     """What the scores of the GAN's images mean."""
     shapes = "validation shapes" if report["validation"]["images"] else "unpaired shapes"
-    return (
+    text = (
         f"Measured on {report['samples']['shapes']} {shapes}, with two random styles z for each. NME: the landmarks "
         "that this detector, trained together with G, finds on G(shape, z), compared with the shape. Floor: the same, "
         "compared with the shape of another image, as if G ignored its input. Drift: how far the landmarks move when z "
         "changes. Diversity: the L1 distance between two images of the same shape, divided by that between two real "
         "images."
     )
+    if report["samples"]["frechet"] is not None:
+        text += (
+            f" Fréchet distance: how far {report['samples']['frechet_images']} images by G, of unpaired shapes and in "
+            "any random style, are from as many training images. It grows with blur, noise, wrong colours and a lack "
+            "of variety. Its floor is the distance between two sets of training images: what images as good as real "
+            "ones would have. A fixed random network says how images look, so the number compares runs on the same "
+            "data, and is not the FID that others report."
+        )
+    return text
 
 
 def saw(detector: Detector, manifest: Facts, report: Facts) -> str:
