@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,10 +25,13 @@ def main() -> None:
         "--rows", metavar="NAME", nargs="+", default=[], help="only these rows, and those they start from"
     )
     parser.add_argument("--seeds", metavar="N", nargs="+", type=int, default=[], help="only the runs of these seeds")
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="runs at once, each on a GPU of its own")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--render", action="store_true", help="only write the table from what is measured; run nothing")
     how.add_argument("--list", action="store_true", help="list the rows and how many of their runs are measured")
     args = parser.parse_args()
+    if args.workers < 1:
+        parser.error(f"--workers {args.workers}: should be at least 1")
     root, name = Path(), args.name
     rows = table.read(root, name)
     jobs, ledger = table.plan(root, name, rows, args.S), table.Ledger(root, name)
@@ -42,7 +46,9 @@ def main() -> None:
     summary = table.Summary()
     try:
         if not args.render:
-            summary = table.complete(todo, ledger, name, table.Launcher(root))
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as a Ctrl-C: no run may outlive us
+            with table.Launcher(root, args.workers) as launch:
+                summary = table.complete(todo, ledger, name, launch, args.workers)
     finally:  # after a Ctrl-C, too
         written = table.publish(root, name, rows, jobs, ledger)
     print("\n".join([*summary.skipped, *summary.failed, *(f"wrote {path}" for path in written)]))

@@ -1,10 +1,10 @@
-"""Draw the fixed lists of labelled images: experiments/labels/300w-{10,50}-{a,b,c}.txt.
+"""Draw the fixed lists of labelled images: experiments/labels/300w-{10,50,157}-{a,b,c}.txt.
 
     PYTHONPATH=src python scripts/draw_labels.py LOCATION      (a folder, an archive or a URL, as data.location)
 
 The committed lists were drawn from the training part of a partial copy of 300-W: all of afw, 870 faces of
 helen/trainset and 805 of lfpw/trainset, all of which the official set contains. Another copy gives other lists. Draws
-a, b and c have the seeds 0, 1 and 2. Each takes one face per photo, and its 10 are the first of its 50.
+a, b and c have the seeds 0, 1 and 2. Each takes one face per photo; its 10 are the first of its 50, its 50 of its 157.
 """
 
 import json
@@ -23,7 +23,7 @@ from brule.terminal import main
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "experiments" / "labels"
 SEEDS = {"a": 0, "b": 1, "c": 2}
-COUNTS = (10, 50)
+COUNTS = (10, 50, 157)
 
 
 def photos(location: str) -> list[list[str]]:
@@ -41,7 +41,7 @@ def photos(location: str) -> list[list[str]]:
 
 
 def draw(groups: list[list[str]], seed: int) -> list[str]:
-    """One face from each of 50 photos, in the order drawn."""
+    """One face from each of 157 photos, in the order drawn."""
     rng = np.random.default_rng(seed)
     return [str(rng.choice(groups[k])) for k in rng.permutation(len(groups))[: max(COUNTS)]]
 

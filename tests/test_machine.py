@@ -55,3 +55,24 @@ def test_measuring_leaves_no_gradient_behind() -> None:
         assert all(parameter.grad is None for parameter in module.parameters())
     finally:
         torch.set_num_threads(threads)
+
+
+def test_each_process_has_a_gpu_of_its_own_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for count, named, expected in (
+        (2, None, ["0", "1", "0"]),
+        (2, "7,GPU-5a", ["7", "GPU-5a", "7"]),
+        (1, "3,-1,4", ["3", "3", "3"]),  # CUDA sees none after one that does not exist
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        if named:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        assert [machine.pin(k, "auto") for k in range(3)] == [{"CUDA_VISIBLE_DEVICES": name} for name in expected]
+    assert machine.pin(0, "cuda:1") == machine.pin(0, "cpu") == {}, "asked for otherwise"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert machine.pin(0, "auto") == {}
+
+
+def test_the_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock(monkeypatch, {})
+    assert [machine.share(workers) for workers in (1, 2, 3, 9)] == [4, 2, 1, 1]

@@ -1,4 +1,6 @@
-"""Which device, how many CPU threads, and which precision: measured, since every machine is fast at something else."""
+"""Which device, how many CPU threads, and which precision: measured, since every machine is fast at something else.
+
+And what each of several processes gets of it."""
 
 import os
 import time
@@ -38,6 +40,29 @@ def _prepared(device: torch.device) -> torch.device:
 def cores() -> int:
     """The number of CPU cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share(workers: int) -> int:
+    """The CPU threads of each of so many processes that work at once."""
+    return max(1, cores() // workers)
+
+
+def gpus() -> int:
+    """The number of GPUs that this process may use."""
+    return torch.cuda.device_count()
+
+
+def pin(number: int, device: str) -> dict[str, str]:
+    """What the environment of the n-th of several processes says, from 0, so that each has a GPU of its own.
+
+    They are taken in turn from those that this process sees. Empty where there is none, and where `machine.device` asks
+    for the CPU or for one certain GPU.
+    """
+    if device not in ("auto", "cuda") or not (count := gpus()):
+        return {}
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")  # numbers of the machine's, or names
+    visible = [str(index) for index in range(count)] if named is None else named.split(",")[:count]
+    return {"CUDA_VISIBLE_DEVICES": visible[number % len(visible)]}
 
 
 @dataclass(frozen=True)

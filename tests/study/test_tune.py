@@ -1,11 +1,13 @@
 """The search from trained models: what it writes, going on after a stop, joining, and what it never opens."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,6 +20,7 @@ from brule.method.golden_section import CLAIM
 from brule.method.training import Training
 from brule.stages import experiments
 from brule.stages import train as trainer
+from brule.stages import tune as tuning
 from brule.stages.study import join
 from brule.stages.tune import Place, Worker, tune
 
@@ -143,3 +146,25 @@ def test_a_lost_snapshot_is_named(settings: Callable[..., config.Config], projec
     shutil.rmtree(project / "tuning/snapshots")
     with pytest.raises(BruleError, match="lacks what trial 0 left; give every worker the same --snapshots folder"):
         tune(settings(), PLACE, 2)
+
+
+def test_every_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+
+    class Process:
+        def __init__(self, target: object, args: tuple[Any, ...]) -> None:
+            given.append(args[-1])
+
+        start = terminate = join = lambda self: None
+
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
+    parameters = config.read(Path(__file__).parents[2] / "params.yaml")
+    with tuning._helpers(parameters, PLACE, trials=1, workers=4):
+        assert [own["CUDA_VISIBLE_DEVICES"] for own in given] == ["3", "5", "3"], "the first has the first"
+    seen = list[str]()
+    monkeypatch.setattr(tuning, "_worker", lambda *args: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tuning._help_out(parameters, PLACE, 1, 4, 0, given[0])
+    assert seen == ["3"], "before anything of CUDA is touched"

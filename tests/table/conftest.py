@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from brule import method
 from brule.stages import table
 from brule.stages.table import Entry, Ledger
-from brule.stages.table.runs import FailedError, Outcome
+from brule.stages.table.launcher import FailedError, Outcome
 
 ROOT = Path(__file__).parents[2]
 Rows = list[dict[str, Any]]

@@ -52,12 +52,19 @@ def test_the_table_shows_bounds_then_groups_then_what_others_report(rows: Rows, 
     assert lines[8] == "| First | images | 4.00 (1) | 4.00 | 4.00 | 4.0 (1) |"  # the present state alone
     second = lines.index("Measured on 330 test images of `synthetic`:")
     assert lines[second + 8] == "| Second ‡ | labels | 3.00 (1) | 3.00 | 3.00 | 1.0 (2) |"
-    assert "Not measured yet: `real`." in lines
+    assert lines[9:11] == ["| *Other* |  |  |  |  |  |", "| Real | faces | – | – | – | – |"], (
+        "not measured, of this source"
+    )
+    assert len([line for line in lines if line.startswith("| Real")]) == 1
+    assert not [line for line in lines if "Not measured" in line]
     assert any("‡: a run of this row collapsed" in line and "†" not in line for line in lines)
     assert lines[-1] == "| HRNet | all labels | 2.87 | – |"
     before = table.render(read, every, entries, fresh={"second-0"}).splitlines()
     assert before[8] == "| First † | images | 4.50 ± 0.71 (2) | 4.50 ± 0.71 | 4.50 ± 0.71 | 4.5 (1) |"
     assert any("†: measured with other" in line for line in before)
+    assert "Not measured yet, on other images: `real`." in table.render(
+        read, every, {"second-0": entries["second-0"]}, fresh={"second-0"}
+    )
 
 
 def test_the_document_changes_between_its_markers_alone(tmp_path: Path) -> None:

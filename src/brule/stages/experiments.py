@@ -160,12 +160,24 @@ def write(root: Path, wanted: Mapping[str, Any]) -> None:
 
 
 def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
-    """Run or queue the experiment through the DVC command line; returns its exit status.
+    """Run or queue the experiment through the DVC command line; returns its exit status. Errors as `command`."""
+    with subprocess.Popen(command(root, name, wanted, flags, replace), cwd=root) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # DVC and its stage got it as well: let them save and tidy up
+            process.wait()
+            raise
+
+
+def command(
+    root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False
+) -> list[str]:
+    """The command line of DVC that runs or queues the experiment, which it also prints.
 
     Raises BruleError if the same commit already has an experiment of this name. With `replace` that one is removed
     first: DVC's own --force would also repeat what is cached.
     """
-    dvc = [sys.executable, "-m", "dvc"]
+    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]  # another run may be starting or ending
     listed = subprocess.run([*dvc, "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=False)
     if name in listed.stdout.split():
         if not replace:
@@ -176,14 +188,9 @@ def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] =
     if undone:
         print(f"{name} starts from the committed params.yaml, which resets {', '.join(undone)}", file=sys.stderr)
     settings = [word for change in changes(here, wanted) for word in ("-S", change)]
-    command = ["exp", "run", "--name", name, *flags, *settings]
-    print(f"$ dvc {shlex.join(command)}", flush=True)
-    with subprocess.Popen([*dvc, *command], cwd=root) as process:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # DVC and its stage got it as well: let them save and tidy up
-            process.wait()
-            raise
+    words = ["exp", "run", "--name", name, *flags, *settings]
+    print(f"$ dvc {shlex.join(words)}", flush=True)
+    return [*dvc, *words]
 
 
 def _lay(document: Any, wanted: Mapping[str, Any]) -> None:

@@ -86,7 +86,8 @@ def _helpers(config: Config, place: Place, trials: int, workers: int) -> Iterato
     """The other workers of this machine, for the body of the `with`."""
     context = multiprocessing.get_context("spawn")
     arguments = (config, place, trials, workers, os.getpid())
-    processes = [context.Process(target=_help_out, args=arguments) for _ in range(workers - 1)]
+    pins = [machine.pin(number, config.machine.device) for number in range(1, workers)]  # we have the first GPU
+    processes = [context.Process(target=_help_out, args=(*arguments, pin)) for pin in pins]
     for process in processes:
         process.start()
     try:
@@ -98,8 +99,11 @@ def _helpers(config: Config, place: Place, trials: int, workers: int) -> Iterato
             process.join()
 
 
-def _help_out(config: Config, place: Place, trials: int, workers: int, parent: int) -> None:
-    """A further worker of `tune`, in a process of its own; it ends with its parent."""
+def _help_out(
+    config: Config, place: Place, trials: int, workers: int, parent: int, environment: Mapping[str, str]
+) -> None:
+    """A further worker of `tune`, in a process of its own with a GPU of its own; it ends with its parent."""
+    os.environ.update(environment)  # CUDA reads it when it is first used
     worker = _worker(config, place, trials, workers)
     with terminal.Stop() as stop:
         worker.work(lambda: stop.signal is not None or os.getppid() != parent)
@@ -171,7 +175,7 @@ def _settle(study: optuna.Study, training: Training, workers: int) -> None:
     if pace is None:
         wanted = training.config.machine
         images = to_tensor(training.inputs.gan.images[: training.config.train.batch_size], training.device)
-        threads = wanted.threads or (max(1, machine.cores() // workers) if workers > 1 else 0)
+        threads = wanted.threads or (machine.share(workers) if workers > 1 else 0)
         pace = asdict(machine.pace(training.networks.E, images, threads, wanted.precision))
         study.set_user_attr("pace", pace)
     machine.keep(machine.Pace(**pace))

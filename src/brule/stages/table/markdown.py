@@ -1,4 +1,7 @@
-"""The table as Markdown: for every test set its floor and oracles, the rows as mean ± sd, then the anchors."""
+"""The table as Markdown: for every test set its floor and oracles, the rows as mean ± sd, then the anchors.
+
+A row without a result has dashes in their place.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,14 +50,15 @@ def publish(root: Path, name: str, table: Table, jobs: Sequence[Job], ledger: Le
 def render(table: Table, jobs: Sequence[Job], entries: Mapping[str, Entry], fresh: Collection[str]) -> str:
     """The table of these jobs, Markdown without a heading. `fresh`: the names of those whose result is current."""
     known = {job.name: entries[job.name] for job in jobs if job.name in entries}
+    waiting = _waiting(table, jobs, known)
     lines, marks = [], set[str]()
     for source, count in dict.fromkeys((entry.source, entry.test["images"]) for entry in known.values()):
         here = {n: e for n, e in known.items() if (e.source, e.test["images"]) == (source, count)}
-        body = _body(table, jobs, here, fresh)
+        body = _body(table, jobs, here, fresh, waiting.pop(source, []))
         marks |= {mark for mark in LEGEND if any(f" {mark}" in row[0] for row in body)}
         lines += [f"Measured on {count} test images of `{source}`:", "", *_grid(HEAD, body, 2), ""]
-    if waiting := [row.name for row in table.rows if not any(j.name in known for j in jobs if j.row is row)]:
-        lines += [f"Not measured yet: {', '.join(f'`{name}`' for name in waiting)}.", ""]
+    if others := [f"`{name}`" for names in waiting.values() for name in names]:
+        lines += [f"Not measured yet, on other images: {', '.join(others)}.", ""]
     lines += [" ".join([NOTE, *(f"{mark}: {LEGEND[mark]}." for mark in LEGEND if mark in marks)])]
     lines += [line for note in table.notes for line in ("", note)]
     if table.anchors:
@@ -77,8 +81,22 @@ def insert(path: Path, marker: str, text: str) -> bool:
     return bool(opened)
 
 
+def _waiting(table: Table, jobs: Sequence[Job], known: Collection[str]) -> dict[str, list[str]]:
+    """{source whose test images they are for: the names of the rows without a result}."""
+    found: dict[str, list[str]] = {}
+    for row in table.rows:
+        own = [job for job in jobs if job.row is row]
+        if not any(job.name in known for job in own):
+            found.setdefault(own[0].parameters["data"]["source"], []).append(row.name)
+    return found
+
+
 def _body(
-    table: Table, jobs: Sequence[Job], entries: Mapping[str, Entry], fresh: Collection[str]
+    table: Table,
+    jobs: Sequence[Job],
+    entries: Mapping[str, Entry],
+    fresh: Collection[str],
+    waiting: Collection[str],
 ) -> list[tuple[str, ...]]:
     body = [_bound(name, *words, list(entries.values())) for name, words in BOUNDS.items()]
     for group, heading in table.groups.items():
@@ -86,7 +104,9 @@ def _body(
         for row in table.rows:
             every = [entries[job.name] for job in jobs if job.row is row and job.name in entries]
             present = [run for run in every if run.name in fresh]
-            if row.group == group and every:
+            if row.group == group and row.name in waiting:
+                lines.append((row.title, row.saw, "–", "–", "–", "–"))
+            elif row.group == group and every:
                 runs = present or every  # a mean over current and stale runs would describe neither
                 marks = f" {STALE}" * (not present) + f" {ALARM}" * any(run.alarms for run in runs)
                 lines.append((row.title + marks, row.saw, *_numbers(runs)))

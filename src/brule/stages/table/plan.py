@@ -30,7 +30,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
 
 class Row(Section):
-    """A line of the table: an experiment, run once for every set of overrides in `runs`."""
+    """A line of the table: an experiment with `settings`, run once for every set of overrides in `runs`."""
 
     name: Name
     title: str
@@ -39,8 +39,10 @@ class Row(Section):
     saw: str
     """What training was allowed to see: images, shapes, labels."""
     group: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What all its runs set on top of the experiment. Keys may be dotted."""
     runs: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)] = ({},)
-    """What each run sets on top of the experiment: its seed, say, or its draw of the labels. Keys may be dotted."""
+    """What each run sets on top of these: its seed, say, or its draw of the labels."""
     initial: str | None = None
     """An earlier row: run i starts from the detector of that row's run i, or of its first run if it has fewer."""
 
@@ -194,7 +196,7 @@ def off(key: str) -> Any:
 
 def _parameters(root: Path, row: Row, index: int, assignments: list[str]) -> tuple[Parameters, tuple[str, ...]]:
     """The checked parameters of a run, and the places that it needs and `assignments` does not give."""
-    own = [f"{key}={json.dumps(value)}" for key, value in row.runs[index].items()]
+    own = [f"{key}={json.dumps(value)}" for key, value in (row.settings | row.runs[index]).items()]
     wanted = experiments.overlay(root, row.experiment, [*own, *assignments])
     missing = []
     data = wanted.get("data")

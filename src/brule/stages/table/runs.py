@@ -1,42 +1,17 @@
-"""Complete a table: run what has no result yet, each row after the one it starts from, as DVC experiments."""
+"""Complete a table: run what has no result yet, each row after the one it starts from, and as many at once as asked."""
 
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from brule import method
+from brule import machine, method
 from brule.errors import BruleError
 from brule.files import sha
 from brule.stages import experiments
 from brule.stages.experiments import Parameters
+from brule.stages.table.launcher import FailedError, Outcome
 from brule.stages.table.plan import Job
 from brule.stages.table.results import Entry, Ledger, differences, now
-
-DETECTOR = "models/detector.safetensors"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run leaves behind."""
-
-    commit: str
-    """The commit that it started from."""
-    metrics: dict[str, Any]
-    """results/metrics.json."""
-    train: dict[str, Any]
-    """results/train.json."""
-    weights: bytes
-    """models/detector.safetensors."""
-
-
-class FailedError(Exception):
-    """A run ended with an error, or its results cannot be had. The other runs go on."""
-
 
 Launch = Callable[[str, Parameters], Outcome]
 """(experiment's name, all its parameters) → what it leaves behind; raises FailedError."""
@@ -50,72 +25,85 @@ class Summary:
     skipped: list[str] = field(default_factory=list)
 
 
-class Launcher:
-    """`launch(name, parameters)`: one `dvc exp run --temp` beside the workspace of the project `root`."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def __call__(self, name: str, parameters: Parameters) -> Outcome:
-        """Run to the end, in place of an earlier experiment of this name, with all its output. Raises FailedError."""
-        head = self._out(["git", "rev-parse", "HEAD"]).decode().strip()  # a commit made in the meantime moves it on
-        if status := experiments.run(self.root, name, parameters, ["--temp"], replace=True):
-            raise FailedError(f"dvc exp run ended with exit status {status}; its own message is above")
-        # An experiment's ref is refs/exps/<commit it started from>/<name>.
-        ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-        commit = self._out(["git", "rev-parse", "--verify", ref]).decode().strip()
-        return Outcome(
-            commit=head,
-            metrics=self._json(commit, "results/metrics.json"),
-            train=self._json(commit, "results/train.json"),
-            weights=self._detector(commit),
-        )
-
-    def _json(self, commit: str, path: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self._out(["git", "show", f"{commit}:./{path}"]))
-        return found
-
-    def _detector(self, commit: str) -> bytes:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "detector.safetensors"
-            get = [sys.executable, "-m", "dvc", "get", "--quiet", ".", DETECTOR, "--rev", commit, "--out", str(place)]
-            self._out(get)
-            return place.read_bytes()
-
-    def _out(self, command: Sequence[str]) -> bytes:
-        done = subprocess.run(command, cwd=self.root, capture_output=True, check=False)
-        if done.returncode:
-            said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines() or ["nothing"]
-            raise FailedError(f"`{' '.join(command[:4])} …` said: {said[-1]}")
-        return done.stdout
-
-
-def complete(jobs: Sequence[Job], ledger: Ledger, table: str, launch: Launch) -> Summary:
-    """Run every job that has no result yet, in order. Raises BruleError if `data.location` is needed and not given.
+def complete(jobs: Sequence[Job], ledger: Ledger, table: str, launch: Launch, workers: int = 1) -> Summary:
+    """Run every job that has no result yet, in order, so many at once. Raises BruleError if `data.location` is needed
+    and not given.
 
     A finished run is in the ledger whatever happens next. A job that fails takes down only those that start from it.
     """
-    summary, done = Summary(), dict[str, Entry]()
-    for number, job in enumerate(jobs, 1):
-        label = f"[{number}/{len(jobs)}] {job.row.name}, run {job.index + 1} of {len(job.row.runs)}"
-        if job.initial is not None and job.initial not in done:
-            summary.skipped.append(f"{job.name} starts from {job.initial}, which has no result")
-            continue
-        initial = done[job.initial] if job.initial is not None else None
-        entries = ledger.entries()
-        if _settled(job, jobs, initial, entries, ledger):
-            done[job.name] = entries[job.name]
-            print(f"{label}: {_verdict(done[job.name])}, measured before", flush=True)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        return _Completion(jobs, ledger, table, lambda *job: pool.submit(launch, *job), workers).run()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after a Ctrl-C, whoever made `launch` stops what still runs
+
+
+class _Completion:
+    """Which jobs are still to do, which run, and what has come of the others. One thread alone decides and writes."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        ledger: Ledger,
+        table: str,
+        submit: Callable[[str, Parameters], Future[Outcome]],
+        workers: int,
+    ) -> None:
+        self.jobs, self.ledger, self.table, self.submit, self.workers = jobs, ledger, table, submit, workers
+        self.entries = ledger.entries()  # once: DVC puts the tracked files aside while a run starts
+        self.summary, self.done = Summary(), dict[str, Entry]()
+        self.todo, self.running = list(jobs), dict[Future[Outcome], Job]()
+
+    def run(self) -> Summary:
+        while True:
+            for job in self._ready():
+                self.todo.remove(job)
+                self._begin(job)
+            if not self.running:
+                return self.summary
+            for future in wait(self.running, return_when=FIRST_COMPLETED).done:
+                self._end(self.running.pop(future), future)
+
+    def _ready(self) -> Iterator[Job]:
+        """Those whose start is decided, while a worker is free."""
+        for job in list(self.todo):
+            if len(self.running) == self.workers:
+                return
+            if job.initial not in {other.name for other in (*self.todo, *self.running.values())}:
+                yield job
+
+    def _begin(self, job: Job) -> None:
+        if job.initial is not None and job.initial not in self.done:
+            self.summary.skipped.append(f"{job.name} starts from {job.initial}, which has no result")
+            return
+        initial = self.done[job.initial] if job.initial is not None else None
+        if _settled(job, self.jobs, initial, self.entries, self.ledger):
+            self.done[job.name] = self.entries[job.name]
+            self._say(job, f"{_verdict(self.done[job.name])}, measured before")
         elif job.missing:
-            summary.skipped.append(_missing(job, table))
+            self.summary.skipped.append(_missing(job, self.table))
+        elif job.parameters["machine"]["device"].startswith("cuda") and not machine.gpus():
+            self.summary.skipped.append(f"{job.name} needs a GPU, and torch finds none here")
         else:
-            print(f"{label}: starts", flush=True)
-            try:
-                done[job.name] = _run(job, initial, ledger, table, launch)
-            except FailedError as error:
-                summary.failed.append(f"{job.name} failed: {error}")
-            print(f"{label}: {_verdict(done[job.name]) if job.name in done else summary.failed[-1]}", flush=True)
-    return summary
+            self._say(job, "starts")
+            parameters = _parameters(job, initial, self.ledger)
+            self.running[self.submit(f"{self.table}-{job.name}", parameters)] = job
+
+    def _end(self, job: Job, future: Future[Outcome]) -> None:
+        try:
+            entry = _entry(job, future.result(), self.done.get(job.initial or ""), f"{self.table}-{job.name}")
+        except FailedError as error:
+            self.summary.failed.append(f"{job.name} failed: {error}")
+            self._say(job, self.summary.failed[-1])
+            return
+        self.ledger.keep(entry, future.result().weights)
+        self.entries[job.name] = self.done[job.name] = entry
+        self._say(job, _verdict(entry))
+
+    def _say(self, job: Job, text: str) -> None:
+        number = self.jobs.index(job) + 1
+        label = f"[{number}/{len(self.jobs)}] {job.row.name}, run {job.index + 1} of {len(job.row.runs)}"
+        print(f"{label}: {text}\n", end="", flush=True)
 
 
 def overview(jobs: Sequence[Job], fresh: Collection[str]) -> str:
@@ -145,17 +133,19 @@ def _settled(
     return ledger.weights(entry) is not None or all(_settled(o, jobs, entry, entries, ledger) for o in later)
 
 
-def _run(job: Job, initial: Entry | None, ledger: Ledger, table: str, launch: Launch) -> Entry:
-    parameters = job.parameters
-    if initial is not None:
-        # Named by its content, so that another start is another parameter for DVC; absolute, since it runs elsewhere.
-        place = ledger.weights(initial)
-        assert place is not None, "a job is settled only if its detector is here or not needed"
-        parameters = experiments.merge(parameters, {"train.initial": str(place.resolve())})
-    name = f"{table}-{job.name}"
-    outcome = launch(name, parameters)
+def _parameters(job: Job, initial: Entry | None, ledger: Ledger) -> Parameters:
+    """The job's own, and the detector that it starts from."""
+    if initial is None:
+        return job.parameters
+    # Named by its content, so that another start is another parameter for DVC; absolute, since it runs elsewhere.
+    place = ledger.weights(initial)
+    assert place is not None, "a job is settled only if its detector is here or not needed"
+    return experiments.merge(job.parameters, {"train.initial": str(place.resolve())})
+
+
+def _entry(job: Job, outcome: Outcome, initial: Entry | None, experiment: str) -> Entry:
     metrics, train = outcome.metrics, outcome.train
-    entry = Entry(
+    return Entry(
         row=job.row.name,
         run=job.index,
         version=method.VERSION,
@@ -163,19 +153,17 @@ def _run(job: Job, initial: Entry | None, ledger: Ledger, table: str, launch: La
         parameters=dict(job.counted),
         initial=initial.weights if initial else None,
         labelled=job.labelled,
-        source=parameters["data"]["source"],
+        source=job.parameters["data"]["source"],
         test=metrics["test"],
         validation=metrics["validation"],
         alarms=tuple(metrics["alarms"]),
         seconds=train["seconds"],
         threads=train["threads"],
-        experiment=name,
+        experiment=experiment,
         mlflow_run_id=train["mlflow_run_id"],
         weights=sha(outcome.weights),
         finished=now(),
     )
-    ledger.keep(entry, outcome.weights)
-    return entry
 
 
 def _verdict(entry: Entry) -> str:
