@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 from brule import config
 from brule.maths import heatmaps
+from brule.maths.images import to_tensor
+from brule.method import losses
 from brule.method.algorithm2 import cycle
 from brule.method.context import Average, Batch
 from brule.method.geometry import Geometry
@@ -123,6 +125,27 @@ def test_where_restoring_weighs_nothing_only_the_game_is_played(project: Path, t
         moved = {name: changed(old, getattr(t.networks, name)) for name, old in before.items()}
         assert moved == {"D": plays, "G": plays, "S": False}
     assert t.means()["gan/skipped"] == 0
+
+
+def test_the_styles_of_images_become_those_that_are_made_up(project: Path, tiny: Tiny) -> None:
+    stage = {"iterations": 60, "gan_every": 1, "encoder_every": 0}
+    alone = {"c1": 0, "c2": 0, "c3": 0, "styles": 1.0}
+    train = {"adversarial_every": 1000, "restore_every": 1}
+    t = training(tiny(stages={"joint": stage}, train=train, loss=alone, optimiser={"style_rate": 1e-2}))
+    t.step(t.schedule.at(0))  # D's turn
+    before = {name: weights(getattr(t.networks, name)) for name in ("So", "D")}
+    I = to_tensor(t.inputs.gan.images, t.device)
+    z = torch.randn(64, t.settings.model.style.latent, generator=torch.Generator().manual_seed(0))
+
+    def apart() -> float:
+        with torch.no_grad():
+            return float(losses.energy(t.networks.S(I), t.networks.So(z)))
+
+    first = apart()
+    for turn in range(1, 60):
+        t.step(t.schedule.at(turn))
+    assert apart() < 0.8 * first
+    assert not any(changed(old, getattr(t.networks, name)) for name, old in before.items())
 
 
 def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Path, tiny: Tiny) -> None:

@@ -131,3 +131,27 @@ def test_mean_absolute_losses() -> None:
     assert losses.reconstruction(one, two) == 1
     assert losses.decorrelation(one, one) == 0
     assert losses.style(one, two, one) == 1
+
+
+def test_the_energy_distance_of_two_points_is_twice_their_distance() -> None:
+    one, two = torch.zeros(3, 2), torch.tensor([[3.0, 4.0]]).expand(5, 2)
+    torch.testing.assert_close(losses.energy(one, two), torch.tensor(2 * 5.0 / 2))
+    assert losses.energy(one, one) == 0
+
+
+def test_the_energy_distance_is_zero_on_average_only_between_equal_distributions() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def mean(shift: float, scale: float) -> float:
+        draws = [(torch.randn(8, 4, generator=random), torch.randn(64, 4, generator=random)) for _ in range(400)]
+        return float(torch.stack([losses.energy(scale * a + shift, b) for a, b in draws]).mean())
+
+    assert abs(mean(0.0, 1.0)) < 0.01
+    assert mean(0.5, 1.0) > 0.05
+    assert mean(0.0, 0.5) > 0.05, "a spread that is too small counts as well as a wrong mean"
+
+
+def test_gradient_of_the_energy_distance() -> None:
+    random = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(n, 3, generator=random, dtype=torch.float64, requires_grad=True) for n in (4, 5))
+    assert torch.autograd.gradcheck(losses.energy, (one, two))

@@ -186,6 +186,9 @@ class Loss(Section):
     lambda_: Annotated[Weight, Field(alias="lambda")]
     mismatch: Weight | None = None
     """Matching-aware D: weight of real images with another image's landmarks, counted as fake."""
+    styles: Weight | None = None
+    """Weight of the energy distance of the styles S(I) from S_o(z): images in random styles then look like restored
+    ones from the first minutes on."""
     c5: Weight
     c6: Weight
     c6_entropy: Weight

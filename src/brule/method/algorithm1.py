@@ -24,6 +24,9 @@ from brule.method.context import (
     random_style,
 )
 
+STYLES = 64
+"""Random styles that a batch of images is held against."""
+
 
 def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: int, generator: Generator) -> Parts:
     """Algorithm 1: one iteration of the conditional GAN; the encoder is frozen.
@@ -31,6 +34,7 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
     max over D of −E log(1 + e^{−D(gI, gL)}) − E log(1 + e^{D(I_F, gL)}) − λ E‖∇D(gI, gL)‖²
     min over G, S of E log(1 + e^{−D(I_F, gL)}) + c1 ‖I_R − gI‖₁ + c2 H(L_F ‖ gL) + c3 L_style(S_F)
 
+    and, where it is switched on, the energy distance of the styles S(I) from S_o(z).
     `turn` counts these iterations: D plays at every `adversarial_every`-th, and of its turns the penalty is added at
     every `r1_every`-th; images are restored at every `restore_every`-th. Returns the losses by name, detached.
     Section 2.
@@ -46,7 +50,8 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
         gL = condition(L, s, g)  # (B, K, D, D)
     style = random_style(n, len(I), s, generator) if plays else None  # S_o(z): (B, layers, style)
     I_F = once(lambda: _image(n, gL, style, s))  # I_F = G(gL, S_o(z)), where D plays
-    I_R = once(lambda: _image(n, gL, _style(n, I, s), s))  # the style is the un-warped image's: it has no geometry
+    S_I = once(lambda: _style(n, I, s))  # the style is the un-warped image's: it has no geometry
+    I_R = once(lambda: _image(n, gL, S_I(), s))
     L_F = once(lambda: landmarks(n.E_ema, I_F(), s).log_L)
 
     terms = {
@@ -65,6 +70,7 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
             restore and plays,
         ),
         "gan/L_style": Term(c.c3, lambda: _L_style(n, I_F(), style, g, s), restore and plays),
+        "gan/styles": Term(c.styles or 0, lambda: _styles(n, S_I(), s, generator), restore),
     }
     with frozen(n.D):
         of_G, _, skipped_G = descend(terms, [o.G, o.S] if restore else [o.G])
@@ -110,3 +116,15 @@ def _L_style(n: Networks, I_F: Tensor, style: Tensor | None, g: Warp, s: Setting
     assert style is not None, "there is a style wherever there is a fake"
     S_F, S_gF = _style(n, torch.cat([I_F, g.images(I_F)]), s).float().chunk(2)
     return losses.style(S_F, style.mean(1).float(), S_gF)
+
+
+def _styles(n: Networks, S_I: Tensor, s: Settings, generator: Generator) -> Tensor:
+    """S learns to find on images the styles that S_o makes up, which stay as they are.
+
+    G restores images in the styles S(I). Random styles are then styles of images, and what G learns by restoring, long
+    before D has taught it anything, holds for G(L, S_o(z)) as well.
+    """
+    z = torch.randn(STYLES, s.model.style.latent, generator=generator, device=S_I.device)
+    with torch.no_grad(), s.autocast():
+        made_up = n.So(z)
+    return losses.energy(S_I.float(), made_up.float())

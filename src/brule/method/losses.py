@@ -96,6 +96,16 @@ def style(S_F: Tensor, S_o: Tensor, S_gF: Tensor) -> Tensor:
     return (S_F - S_o).abs().mean() + (S_F - S_gF).abs().mean()
 
 
+def energy(one: Tensor, two: Tensor) -> Tensor:
+    """(2 E‖a − b‖ − E‖a − a′‖ − E‖b − b′‖) / F for rows a of (N, F) and b of (M, F): the energy distance per unit.
+
+    Its mean over samples is that of their distributions, and 0 only where these agree. Szekely and Rizzo 2013.
+    """
+    across = torch.cdist(one, two).mean()
+    within = [torch.pdist(rows).sum() / max(1, len(rows) * (len(rows) - 1) // 2) for rows in (one, two)]
+    return (2 * across - within[0] - within[1]) / one.shape[1]
+
+
 def discriminator(D_real: Tensor, D_fake: Tensor) -> Tensor:
     """E log(1 + e^{−D(gI, gL)}) + E log(1 + e^{D(I_F, gL)}), to be minimised over D. Algorithm 1."""
     return softplus(-D_real).mean() + softplus(D_fake).mean()
