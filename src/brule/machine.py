@@ -38,8 +38,12 @@ def _prepared(device: torch.device) -> torch.device:
 
 
 def cores() -> int:
-    """The number of CPU cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The number of CPU cores that this process may use, which can be fewer than the machine has.
+
+    Processes that torchrun starts together on a machine share its cores.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def share(workers: int) -> int:

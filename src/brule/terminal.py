@@ -5,6 +5,7 @@ rich is imported where it draws, so that whoever shows nothing does not wait for
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -38,12 +39,17 @@ WATCHED = {"monitors/spread": "spread {:.2f}", "monitors/nearest": "nearest {:.3
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def main(function: Callable[[], object]) -> None:
+def main(function: Callable[[], object], together: bool = False) -> None:
     """Run a script's function. What a user can correct ends in one red line and exit code 1, not in a traceback.
 
-    That is a BruleError, a full disk, a missing permission, or memory that ran out.
+    That is a BruleError, a full disk, a missing permission, or memory that ran out. `together`: the function knows how
+    to share its work with the other processes of torchrun; any other would do the whole of it in each, and is refused.
     """
     try:
+        if not together and os.environ.get("WORLD_SIZE", "1") != "1":
+            if os.environ.get("RANK", "0") != "0":
+                return  # one sentence is enough
+            raise BruleError("only pipelines/train.py works in several processes; run this without torchrun")
         function()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None

@@ -361,11 +361,11 @@ class Machine(Section):
     """Where and how a run works. No stage depends on it: another value runs nothing again."""
 
     device: Annotated[str, AfterValidator(_device)]
-    """auto, cpu or cuda."""
+    """auto, cpu or cuda. Of several processes each has a GPU of its own, the LOCAL_RANK-th."""
     precision: Literal["float32", "bfloat16", "auto"]
     """Of the convolutions; auto: measured at the start."""
     threads: Count
-    """CPU threads; 0: measured at the start."""
+    """CPU threads of each process; 0: measured at the start."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive

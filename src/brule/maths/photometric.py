@@ -7,6 +7,8 @@ import torch
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from brule.maths import draws
+
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -20,7 +22,7 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     batch = images.shape[0]
 
     def draw(low: float, high: float, channels: int = 1) -> Tensor:
-        uniform = torch.rand(batch, channels, 1, 1, generator=generator, device=generator.device)
+        uniform = draws.rand(batch, channels, 1, 1, generator=generator)
         return low + (high - low) * uniform
 
     light = ((images + 1) / 2).clamp(1e-3, 1) ** (0.8 * strength * draw(-1, 1)).exp()
@@ -30,7 +32,7 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     grey = (light * _luma(light.device, light.dtype)).sum(1, keepdim=True)
     light = torch.where(draw(0, 1) < strength / 4, grey, light)
     light = light.lerp(_blurred(light), (strength * draw(-1, 2)).clamp(0, 1))
-    noise = torch.randn(images.shape, generator=generator, device=generator.device)
+    noise = draws.randn(*images.shape, generator=generator)
     return ((light + 0.1 * strength * draw(0, 1) * noise) * 2 - 1).clamp(-1, 1).to(images.dtype)
 
 
@@ -57,7 +59,7 @@ def cutout(images: Tensor, probability: float, generator: torch.Generator) -> Te
     batch, channels, height, width = images.shape
 
     def draw(columns: int) -> Tensor:
-        return torch.rand(batch, columns, generator=generator, device=generator.device)
+        return draws.rand(batch, columns, generator=generator)
 
     chosen = draw(1) < probability
     middle, half = draw(2), 0.075 + 0.15 * draw(2)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from brule.maths import draws
 from brule.maths.family import Family
 from brule.maths.heatmaps import centres
 from brule.maths.precision import full_precision
@@ -33,21 +34,21 @@ def towards(points: Tensor, shapes: Tensor, amplitude: float, generator: torch.G
     points (B, K, 2), shapes (M, K, 2) → (B, K, 2). s and U ~ uniform[0, 1] are drawn per image.
     """
     batch = points.shape[0]
-    chosen = torch.randint(len(shapes), (batch,), generator=generator, device=generator.device)
+    chosen = draws.randint(0, len(shapes), (batch,), generator)
     aligned = similarity(shapes[chosen].to(points), points)
-    share = torch.rand(batch, 1, 1, generator=generator, device=generator.device).sqrt()
+    share = draws.rand(batch, 1, 1, generator=generator).sqrt()
     return points + amplitude * share * (aligned - points)
 
 
 def affine(family: Family, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A⁻¹p = linear·p + offset of random rotations, scales and shifts about the frame's centre."""
-    draws = 2 * torch.rand(batch, 4, generator=generator, device=generator.device) - 1
-    angle = draws[:, 0] * (family.rotation * pi / 180)
-    shrink = (-draws[:, 1] * log(1 + family.scale)).exp()
+    drawn = 2 * draws.rand(batch, 4, generator=generator) - 1
+    angle = drawn[:, 0] * (family.rotation * pi / 180)
+    shrink = (-drawn[:, 1] * log(1 + family.scale)).exp()
     cosine, sine = shrink * angle.cos(), shrink * angle.sin()
     linear = torch.stack((cosine, sine, -sine, cosine), dim=-1).view(-1, 2, 2)
     middle = linear.new_full((batch, 1, 2), 0.5)
-    offset = middle - apply(linear, middle + family.shift * draws[:, None, 2:])
+    offset = middle - apply(linear, middle + family.shift * drawn[:, None, 2:])
     return linear, offset[:, 0]
 
 
@@ -57,7 +58,7 @@ def elastic(family: Family, batch: int, size: int, generator: torch.Generator) -
         return torch.zeros(batch, 2, size, size, device=generator.device)
     sigma = family.correlation * size
     reach = ceil(3 * sigma)
-    noise = torch.randn(batch, 2, size + 2 * reach, size + 2 * reach, generator=generator, device=generator.device)
+    noise = draws.randn(batch, 2, size + 2 * reach, size + 2 * reach, generator=generator)
     places = torch.arange(size + 2 * reach, device=generator.device)
     distance = (places - reach - torch.arange(size, device=generator.device)[:, None]).float()
     kernel = torch.where(distance.abs() <= reach, (-0.5 * (distance / sigma).square()).exp(), 0.0)

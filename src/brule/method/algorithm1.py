@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 
 from brule.maths import heatmaps
 from brule.maths.warps import Warp
-from brule.method import losses
+from brule.method import losses, ranks
 from brule.method.context import (
     Batch,
     Networks,
@@ -102,7 +102,7 @@ def _game(n: Networks, gI: Tensor, I_F: Tensor, gL: Tensor, s: Settings) -> Tens
 
 def _mismatch(n: Networks, gI: Tensor, gL: Tensor, s: Settings) -> Tensor:
     """A real image with another image's landmarks is a fake as well."""
-    wrong = _logits(n, gI, gL.roll(1, 0), s)
+    wrong = _logits(n, gI, ranks.own(ranks.whole(gL).roll(1, 0)), s)
     return losses.landmark_discriminator(-wrong, -wrong) / 2
 
 
@@ -127,4 +127,4 @@ def _styles(n: Networks, S_I: Tensor, s: Settings, generator: Generator) -> Tens
     z = torch.randn(STYLES, s.model.style.latent, generator=generator, device=S_I.device)
     with torch.no_grad(), s.autocast():
         made_up = n.So(z)
-    return losses.energy(S_I.float(), made_up.float())
+    return losses.energy(ranks.whole(S_I.float()), made_up.float())

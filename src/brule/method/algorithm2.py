@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from brule import config
-from brule.maths import heatmaps
+from brule.maths import draws, heatmaps
 from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp
 from brule.method import losses
@@ -117,7 +117,7 @@ def cycle(n: Networks, I: Tensor, s: Settings, generator: Generator) -> Tensor:
     and E alone learns. A fake is disguised as the warped images of R_g are, by jitter and blanks.
     """
     with torch.no_grad():
-        chosen = torch.randint(len(s.shapes), (len(I),), generator=generator, device=I.device)
+        chosen = draws.randint(0, len(s.shapes), (len(I),), generator)
         g = Warp.sample(s.families[s.train.gan_warp], len(I), I.shape[-1], generator)
         X = g.points(s.shapes[chosen])  # (B, K, 2)
         with s.autocast():

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from brule.data.prepared import Crops
+from brule.maths import draws
 from brule.maths.images import mirror, mirror_points, moved, to_numbers, to_tensor
+from brule.method import ranks
 from brule.method.context import Batch
 
 
@@ -22,8 +24,10 @@ def derive(seed: int, iteration: int, purpose: str) -> int:
 
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device) -> torch.Generator:
-    """A fresh torch generator on `device`."""
-    return torch.Generator(device).manual_seed(derive(seed, iteration, purpose))
+    """A fresh torch generator on `device`, for this process's rows."""
+    fresh = draws.Part(device).of(ranks.rank(), ranks.count())
+    fresh.manual_seed(derive(seed, iteration, purpose))
+    return fresh
 
 
 class Order:
@@ -84,8 +88,8 @@ class Batches:
         self.primary = None if framed.all() else framed
 
     def at(self, turn: int) -> Batch:
-        """The turn-th batch."""
-        rows = self.order.rows(turn)
+        """The turn-th batch; of several processes, this one's rows of it."""
+        rows = ranks.own(self.order.rows(turn))
         if self.resident is None:
             I = to_tensor(self.crops.images[rows], self.device)
         else:
@@ -95,7 +99,7 @@ class Batches:
             X = moved(np.asarray(self.crops.landmarks[rows], np.float32), self.device)
         if self.permutation is not None:
             random = generator(self.seed, turn, f"{self.purpose}/flip", self.device)
-            flipped = torch.rand(len(rows), generator=random, device=self.device) < 0.5
+            flipped = draws.rand(len(rows), generator=random) < 0.5
             I = mirror(I, flipped)
             X = None if X is None else mirror_points(X, flipped, self.permutation)
         primary = None if self.primary is None else moved(self.primary[rows], self.device)

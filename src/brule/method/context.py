@@ -17,13 +17,15 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from brule import config
-from brule.maths import heatmaps
+from brule.maths import draws, heatmaps
 from brule.maths.family import Family
 from brule.maths.images import shrunk
 from brule.maths.warps import Warp
+from brule.method import ranks
 from brule.networks.discriminator import Discriminator
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
+from brule.networks.layers import MinibatchDeviation
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
 M = TypeVar("M", bound=nn.Module)
@@ -79,7 +81,7 @@ class Networks:
         return cls(
             E=E,
             G=G,
-            D=_placed(Discriminator(*size, gan.width, gan.max_width), device),
+            D=_together(_placed(Discriminator(*size, gan.width, gan.max_width), device)),
             S=_placed(StyleEncoder(image_size, s.size, s.width), device),
             So=_placed(NoiseToStyle(s.latent, s.size, s.depth), device),
             E_ema=Average(E, parameters.optimiser.ema),
@@ -90,6 +92,15 @@ class Networks:
 def _placed(module: M, device: torch.device) -> M:
     """On the device, convolutions with channels last in memory, the order in which bfloat16 is fast."""
     return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _together(D: Discriminator) -> Discriminator:
+    """D, whose minibatch deviation looks at the rows of all processes."""
+    for module in D.modules():
+        if isinstance(module, MinibatchDeviation) and ranks.count() > 1:
+            module.register_forward_pre_hook(lambda _, x: (ranks.whole(x[0]),))
+            module.register_forward_hook(lambda _, x, y: ranks.own(y))
+    return D
 
 
 @dataclass(frozen=True)
@@ -212,9 +223,9 @@ def condition(L: Landmarks, s: Settings, g: Warp | None = None) -> Tensor:
 def random_style(n: Networks, batch: int, s: Settings, generator: torch.Generator) -> Tensor:
     """S_o(z) for every layer of G: (B, layers, style); with probability `mixing` two styles meet at a random layer."""
     device, latent = s.X_b.device, s.model.style.latent
-    z = torch.randn(2, batch, latent, generator=generator, device=device)
-    crossing = torch.randint(1, n.G.layers, (batch, 1), generator=generator, device=device)
-    mixed = torch.rand(batch, 1, generator=generator, device=device) < s.model.style.mixing
+    z = draws.randn(2, batch, latent, generator=generator, dim=1)
+    crossing = draws.randint(1, n.G.layers, (batch, 1), generator)
+    mixed = draws.rand(batch, 1, generator=generator) < s.model.style.mixing
     second = mixed & (torch.arange(n.G.layers, device=device) >= crossing)  # (B, layers)
     with s.autocast():
         first_style, second_style = n.So(z.flatten(0, 1)).float().unflatten(0, (2, batch))
@@ -245,7 +256,7 @@ def descend(
     """One step down Σ weight · share · value. Terms that weigh nothing are not computed.
 
     A step whose gradient is not finite is skipped. Returns (each value by its name, the sum, 1 if the step was skipped
-    else 0), detached. `clip`: largest norm of the gradient.
+    else 0), detached. `clip`: largest norm of the gradient. Of several processes, gradient and values are the means.
     """
     parts: Parts = {}
     total = optimisers[0].param_groups[0]["params"][0].new_zeros(())
@@ -253,18 +264,21 @@ def descend(
         if term.weight > 0 and term.share > 0:
             parts[name] = value = term.value()
             total = total + term.share * (term.weight * value)
-    skipped = 1.0 - _step(total, optimisers, clip)
-    return {name: value.detach() for name, value in parts.items()}, total.detach(), skipped
+    values = {name: value.detach() for name, value in parts.items()}
+    skipped = 1.0 - _step(total, optimisers, clip, [*values.values(), total.detach()])
+    return values, total.detach(), skipped
 
 
-def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None) -> Tensor:
-    """1, or 0 where the gradient is not finite: then nothing moves."""
+def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None, values: list[Tensor]) -> Tensor:
+    """1, or 0 where the gradient is not finite: then nothing moves. The values travel with the gradient."""
     if not loss.requires_grad:  # no term weighs anything
+        ranks.average(values)
         return loss.new_ones(())
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for o in optimisers for group in o.param_groups for p in group["params"] if p.grad is not None]
+    ranks.average([*(p.grad for p in parameters if p.grad is not None), *values])
     norm = clip_grad_norm_(parameters, clip if clip is not None else float("inf"))
     if torch.isfinite(norm):
         for optimiser in optimisers:

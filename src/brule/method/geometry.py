@@ -16,7 +16,7 @@ from brule.maths import heatmaps, transport
 from brule.maths.images import mirror_all
 from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp, towards
-from brule.method import losses
+from brule.method import losses, ranks
 from brule.method.context import Batch, Landmarks, Networks, Settings, landmarks
 
 SHAPES_PER_MODE = 5
@@ -56,9 +56,10 @@ class Calibration:
         and only the mean error is taken off them.
         """
         if primary is None or not self.framed:
-            self.observe(X)
+            self.observe(ranks.whole(X))
             return self.apply(X, modes if self.framed else 0, keep)
-        self.observe(X[primary], len(X))
+        everyone = ranks.whole(X)
+        self.observe(everyone[ranks.whole(primary)], len(everyone))
         return torch.where(primary[:, None, None], self.apply(X, modes, keep), self.apply(X))
 
     def observe(self, X: Tensor, batch: int | None = None) -> None:

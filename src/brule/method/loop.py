@@ -11,6 +11,7 @@ import torch
 
 from brule.errors import BruleError
 from brule.files import root, write_bytes
+from brule.method import ranks
 from brule.method.schedule import Moment
 from brule.method.training import Row, State, Training
 from brule.method.tuning import TRIAL, Online
@@ -24,17 +25,20 @@ class Checkpoint:
         self.path = self.folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the file as a whole, or leave the old one."""
+        """Replace the file as a whole, or leave the old one. Of several processes, which share a state, one writes."""
+        if ranks.rank() > 0:
+            return
         buffer = io.BytesIO()  # torch's own writer would turn a full disk into an error of its zip format
         torch.save(state, buffer)
         write_bytes(self.path, buffer.getvalue())
 
     def load(self) -> dict[str, Any] | None:
-        """What `save` wrote last; None on a fresh start."""
-        if not self.path.exists():
+        """What `save` wrote last, in every process; None on a fresh start."""
+        if not ranks.decided(self.path.exists):
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            saved = ranks.told(self.path.read_bytes)
+            state: dict[str, Any] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises whatever its zip reader or unpickler meets
             raise BruleError(
                 f"{self.path}: the saved training state cannot be read ({type(error).__name__}); "

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from brule.config import Config
+from brule.config import Config, Train
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 from brule.maths import metrics, monitors
 from brule.maths.images import mirror_all, shrunk, to_tensor
+from brule.method import ranks
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches, derive, generator
@@ -95,6 +96,19 @@ class Inputs:
     """How these weights came about, in words."""
 
 
+def _shared_evenly(train: Train) -> None:
+    for name, size in (
+        ("batch_size", train.batch_size),
+        ("gan_batch_size", train.gan_batch_size),
+        ("unlabelled", train.unlabelled or 0),
+    ):
+        if size % ranks.count():
+            raise BruleError(
+                f"train.{name}: {size} images are not shared evenly by {ranks.count()} processes; "
+                "change one of the two numbers"
+            )
+
+
 State = dict[str, Any]
 """What a run is saved as."""
 
@@ -104,6 +118,7 @@ class Training:
 
     def __init__(self, config: Config, inputs: Inputs, device: torch.device) -> None:
         self.config, self.inputs, self.device = config, inputs, device
+        _shared_evenly(config.train)
         self.schedule = Schedule(config.stages, config.train.ramp)
         torch.manual_seed(derive(config.seed, 0, "initialisation") % 2**63)
         self.networks = Networks.build(config, len(inputs.X_b), device)
@@ -153,7 +168,7 @@ class Training:
         if moment.gan:
             random = generator(self.config.seed, self.iteration, "gan", self.device)
             batch = self.gan_batches.at(self.iteration)
-            self.images += len(batch.I)
+            self.images += ranks.count() * len(batch.I)
             self._add(gan_iteration(n, o, batch, s, moment.gan_turn, random))
         if moment.encoder:
             for group in o.E.param_groups:
@@ -162,7 +177,7 @@ class Training:
             batch = self.encoder_batches.at(self.iteration)
             if self.unlabelled_batches is not None:
                 batch = batch.joined(self.unlabelled_batches.at(self.iteration))
-            self.images += len(batch.I)
+            self.images += ranks.count() * len(batch.I)
             batch = batch.resized(moment.stage.image_size)
             self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
         self.iteration += 1
@@ -191,7 +206,10 @@ class Training:
 
     def _measured(self, size: int | None = None) -> tuple[dict[str, float], list[str]]:
         E, i = self.networks.E_ema, self.inputs
-        return validate(E, i.validation, i.X_b, i.scheme.normaliser, self.healthy, self.device, size)
+        row, alarms = ranks.decided(
+            lambda: validate(E, i.validation, i.X_b, i.scheme.normaliser, self.healthy, self.device, size)
+        )
+        return row, alarms
 
     def validate(self, moment: Moment) -> None:
         """Measure the encoder's average on the validation split: a row of the history, and perhaps the best so far.

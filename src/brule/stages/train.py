@@ -21,6 +21,7 @@ from brule.detector import gan, model
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths.images import to_tensor, to_uint8
+from brule.method import ranks
 from brule.method.collapse import Watch, collapse
 from brule.method.context import Landmarks, Networks, Settings, condition, landmarks
 from brule.method.loop import Checkpoint, Loop
@@ -38,13 +39,25 @@ SAMPLED = 8
 
 
 def train(config: Config) -> None:
-    """Run or resume the training that params.yaml describes; write the models, the history and the pictures."""
+    """Run or resume the training that params.yaml describes; write the models, the history and the pictures.
+
+    With the other processes that torchrun has started, if it has; rank 0 alone writes.
+    """
+    with ranks.together(machine.device(config.machine.device)) as device:
+        _train(config, device)
+
+
+def _train(config: Config, device: torch.device) -> None:
     inputs, paths = read_inputs(config)
     run_fingerprint = fingerprint(config, SECTIONS, [*paths, *_code()])
     checkpoint = Checkpoint(run_fingerprint)
-    training = Training(config, inputs, machine.device(config.machine.device))
+    training = Training(config, inputs, device)
     loop = Loop(training)
     carried = _begin(loop, checkpoint)
+    if ranks.rank() > 0:
+        with Stop() as stop:
+            loop.run(checkpoint, _Quiet(stop), carried)
+        raise SystemExit(0 if training.over else stop.exit_code)
     tags = {"fingerprint": run_fingerprint, **_origins(config)}
     with tracking.run(config, stage="train", resume_id=carried["run_id"], tags=tags) as run:
         if not run.resumed:
@@ -101,29 +114,59 @@ def _describe(run: tracking.Run, config: Config, inputs: Inputs, digest: str) ->
 def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
     """Restore the checkpoint where there is one. Returns what the run carries along beside its state."""
     training = loop.training
-    shutil.rmtree(SAMPLES, ignore_errors=True)
-    carried: dict[str, Any] = {"run_id": None, "seconds": 0.0, "pace": None}
+    first, processes = ranks.rank() == 0, ranks.count()
+    if first:
+        shutil.rmtree(SAMPLES, ignore_errors=True)
+    carried: dict[str, Any] = {"run_id": None, "seconds": 0.0, "pace": None, "processes": processes}
     if state := checkpoint.load():
         loop.restore(state)
         carried = state["carry"]
-        if (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
+        if first and (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
             shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES, ignore=shutil.ignore_patterns(".*"))
-        print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
-    if carried["pace"] is None:
-        wanted, images = training.config.machine, training.inputs.gan.images[: training.config.train.batch_size]
-        chosen = machine.pace(training.networks.E, to_tensor(images, training.device), wanted.threads, wanted.precision)
-        carried["pace"] = asdict(chosen)
+        if first:
+            print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
+    if carried["pace"] is None or carried["processes"] != processes:
+        carried |= {"pace": ranks.decided(lambda: asdict(_pace(training))), "processes": processes}
     pace = machine.Pace(**carried["pace"])  # the same after a kill
     machine.keep(pace)
     training.set_precision(pace.precision)
     return carried
 
 
-class _Observer:
+def _pace(training: Training) -> machine.Pace:
+    wanted, size = training.config.machine, training.config.train.batch_size // ranks.count()
+    images = to_tensor(training.inputs.gan.images[:size], training.device)
+    return machine.pace(training.networks.E, images, wanted.threads, wanted.precision)
+
+
+class _Quiet:
+    """Beside rank 0 a process tells the world nothing; but whichever is asked to stop, all stop together."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+
+    def iteration(self, done: int, moment: Moment, losses: dict[str, float]) -> None: ...
+
+    def row(self, row: Row) -> None: ...
+
+    def trial(self, row: Row) -> None: ...
+
+    def pictures(self, training: Training, done: int) -> None: ...
+
+    def saving(self) -> None: ...
+
+    def stopping(self) -> bool:
+        if asked := ranks.largest(self.stop.signal or 0):  # one that comes meanwhile counts at the next iteration
+            self.stop.signal = asked
+        return bool(asked)
+
+
+class _Observer(_Quiet):
     """Passes what happens in training on to MLflow, the terminal and the pictures' folder."""
 
     def __init__(self, run: tracking.Run, display: Display, carried: dict[str, Any], kept: Path, stop: Stop) -> None:
-        self.run, self.display, self.carried, self.kept, self.stop = run, display, carried, kept, stop
+        super().__init__(stop)
+        self.run, self.display, self.carried, self.kept = run, display, carried, kept
         self.watch = Watch()
         self.last = time.perf_counter()
 
@@ -147,9 +190,6 @@ class _Observer:
     def trial(self, row: Row) -> None:
         self.run.metrics({name: float(row[name]) for name in row if name != TRIAL}, int(row[TRIAL]))
         self.display.trial(row)
-
-    def stopping(self) -> bool:
-        return self.stop.signal is not None
 
     def saving(self) -> None:
         self.tick()
