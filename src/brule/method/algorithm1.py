@@ -124,7 +124,7 @@ def _styles(n: Networks, S_I: Tensor, s: Settings, generator: Generator) -> Tens
     G restores images in the styles S(I). Random styles are then styles of images, and what G learns by restoring, long
     before D has taught it anything, holds for G(L, S_o(z)) as well.
     """
-    z = torch.randn(STYLES, s.model.style.latent, generator=generator, device=S_I.device)
+    z = torch.randn(STYLES, s.model.style.latent, generator=generator, device=S_I.device)  # the same in all processes
     with torch.no_grad(), s.autocast():
         made_up = n.So(z)
     return losses.energy(ranks.whole(S_I.float()), made_up.float())

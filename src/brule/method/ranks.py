@@ -29,7 +29,9 @@ def together(device: torch.device) -> Iterator[torch.device]:
     Raises BruleError where torchrun's environment is incomplete, or where there are fewer GPUs than processes.
     """
     try:
-        ranks, local = (int(os.environ.get(name) or default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+        ranks, local = (
+            int(os.environ.get(name) or default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        )
     except ValueError:
         raise BruleError("WORLD_SIZE and LOCAL_RANK in the environment are no numbers; start with torchrun") from None
     if ranks == 1:

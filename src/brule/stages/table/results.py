@@ -8,6 +8,7 @@ restores tracked files while it starts. A run of the same parameters that only M
 
 import fcntl
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,14 +145,30 @@ def start(job: Job, entries: Mapping[str, Entry]) -> str | None:
     return None if job.initial is None else entries[job.initial].weights
 
 
+OF_THE_GAN = re.compile(
+    r"model\.(gan|style)\..+|model\.condition_sigma"
+    r"|loss\.(c1|c2|c3|lambda|styles|mismatch|c8|c9|c10|c10_entropy|cycle|decorrelation)"
+    r"|train\.(gan_.+|adversarial_every|r1_every|restore_every|ramp)"
+    r"|optimiser\.((generator|discriminator|style)_.+|momentum)"
+)
+"""The parameters that decide nothing where no stage trains the GAN."""
+
+
+def _trains_gan(parameters: Mapping[str, Any]) -> bool:
+    turns = [name for name, value in parameters.items() if name.endswith(".gan_every") and value]
+    return any(parameters.get(f"{name.rpartition('.')[0]}.iterations") for name in turns)
+
+
 def differences(job: Job, entry: Entry, initial: str | None) -> list[str]:
     """Why the entry is not the result of this job, started from the detector of digest `initial`; empty if it is.
 
     Each is a parameter's name, or one of `version`, `initial` and `labelled` (the lists differ under the same name). A
     parameter counts where both know it, and a switch also where only one of them has it on. So a new switch that is
-    off, or a new parameter without an off state, makes no result stale.
+    off, or a new parameter without an off state, makes no result stale. Nor does a stage without iterations, or what
+    belongs to the GAN where none is trained.
     """
     own, other = job.counted, entry.parameters
+    gan = _trains_gan(own) or _trains_gan(other)
     found = [] if entry.version == method.VERSION else ["version"]
     found += [] if entry.initial == initial else ["initial"]
     found += ["labelled"] if job.labelled and entry.labelled and job.labelled != entry.labelled else []
@@ -160,6 +177,8 @@ def differences(job: Job, entry: Entry, initial: str | None) -> list[str]:
         runs = f"stages.{name.partition('.')[0]}.iterations"
         if section == "stages" and runs not in own and runs not in other:
             continue  # neither runs this stage
+        if not gan and OF_THE_GAN.fullmatch(key):
+            continue
         if key in own and key in other:
             found += [key] if own[key] != other[key] else []
         elif off(key) is not REQUIRED:
