@@ -66,14 +66,14 @@ TINY: dict[str, Any] = {
         "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},
     },
     "loss": {
-        **{"c1": 30, "c2": 1e4, "c3": 30, "lambda": 80, "mismatch": 0.5},
+        **{"c1": 30, "c2": 1e4, "c3": 30, "lambda": 80, "mismatch": 0.5, "styles": None},
         **{"c5": 20, "c6": 20, "c6_entropy": 1e3, "c6_coordinates": 0.3, "two_sided": True, "c7": 1e5},
         **{"c8": 5, "c9": 10, "c10": 1, "cycle": 1, "decorrelation": 0.1},
         "tolerances": {"translation": 3e-3, "affine": 6e-4, "warp": 2e-3},
     },
     "train": {
         **{"batch_size": 4, "gan_batch_size": 4, "r1_every": 4, "restore_every": 5, "ramp": 1, "mirror": False},
-        "validate_every": 4,
+        **{"validate_every": 4, "adversarial_every": None},
     },
     "stages": {
         "warm": {"iterations": 3, "target": "barycenter", "regularise": False, "warp": "strong"},

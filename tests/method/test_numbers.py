@@ -48,6 +48,11 @@ CASES: dict[str, dict[str, Any]] = {
         "train": {"mode": "semi-supervised", "unlabelled": 4},
     },
     "supervised": {"stages": {"joint": JOINT}, "train": {"mode": "supervised"}},
+    "small images, tied styles": {
+        "stages": {"warm": ENCODER["warm"] | {"image_size": 32}, "joint": JOINT},
+        "loss": {"styles": 10},
+        "train": {"adversarial_every": 2, "restore_every": 1},
+    },
 }
 
 
