@@ -100,7 +100,7 @@ def _body(
 ) -> list[tuple[str, ...]]:
     body = [_bound(name, *words, list(entries.values())) for name, words in BOUNDS.items()]
     for group, heading in table.groups.items():
-        lines = []
+        lines: list[tuple[str, ...]] = []
         for row in table.rows:
             every = [entries[job.name] for job in jobs if job.row is row and job.name in entries]
             present = [run for run in every if run.name in fresh]
