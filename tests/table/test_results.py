@@ -177,6 +177,21 @@ def test_a_stage_that_neither_runs_is_not_compared(ledger: Ledger, jobs: Jobs, r
     assert stale(with_runs(), ledger) == NAMES, "a stage that the result does not know runs now"
 
 
+def test_what_belongs_to_the_gan_is_compared_only_where_one_is_trained(ledger: Ledger, jobs: Jobs, rows: Rows) -> None:
+    def with_runs(**own: Any) -> list[table.Job]:
+        return jobs(rows=[row | {"runs": [run | own for run in row["runs"]]} for row in rows[:2]])[1]
+
+    alone = {"stages.joint.gan_every": 0}
+    of_the_gan = {"loss.styles": 7, "loss.c1": 7, "train.adversarial_every": 7, "model.gan.width": 7, "loss.c10": 7}
+    for key, value in of_the_gan.items():
+        assert stale(with_runs(**{key: value}), ledger) == NAMES, key
+    assert stale(with_runs(**alone), ledger) == NAMES, "the results had a GAN"
+    rewritten(ledger, lambda base: base.pop("stages.joint.gan_every"))
+    assert stale(with_runs(**alone | of_the_gan), ledger) == set()
+    assert stale(with_runs(**alone, **{"loss.c12": 7}), ledger) == NAMES, "a coefficient of R_b"
+    assert stale(with_runs(**{"stages.joint.gan_every": 2}), ledger) == NAMES
+
+
 def test_a_list_of_labels_counts_by_the_names_in_it(
     project: Path, rows: Rows, jobs: Jobs, work: Work, new_stub: Stubs
 ) -> None:
