@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -29,7 +30,9 @@ def together(device: torch.device) -> Iterator[torch.device]:
     Raises BruleError where torchrun's environment is incomplete, or where there are fewer GPUs than processes.
     """
     try:
-        ranks, local = (int(os.environ.get(name) or default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+        ranks, local = (
+            int(os.environ.get(name) or default) for name, default in (("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        )
     except ValueError:
         raise BruleError("WORLD_SIZE and LOCAL_RANK in the environment are no numbers; start with torchrun") from None
     if ranks == 1:
@@ -84,9 +87,9 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        gathered = x.new_empty(count(), *x.shape)
-        _call(distributed.all_gather_into_tensor, gathered, x.contiguous())
-        return gathered.transpose(0, 1).flatten(0, 1)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count())]
+        _call(distributed.all_gather, parts, x.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -134,12 +137,12 @@ def told(message: Callable[[], bytes]) -> bytes:
     """Rank 0's message, in every process; the others never call theirs."""
     if count() == 1:
         return message()
-    data = torch.frombuffer(bytearray(message()), dtype=torch.uint8) if rank() == 0 else torch.empty(0)
+    data = torch.from_numpy(np.frombuffer(message() if rank() == 0 else b"", np.uint8).copy())
     size = torch.tensor(len(data))
     _call(distributed.broadcast, size, 0)
     if int(size) == 0:
         return b""
-    data = data if rank() == 0 else torch.empty(int(size), dtype=torch.uint8)
+    data = data if rank() == 0 else data.new_empty(int(size))
     _call(distributed.broadcast, data, 0)
     return data.numpy().tobytes()
 
@@ -157,6 +160,6 @@ def _call(message: Callable[..., object], *arguments: object) -> None:
         message(*arguments)
     except RuntimeError as error:
         raise BruleError(
-            f"process {rank()} of {count()} lost the others, one of which has ended; what ended it stands above or "
-            "below; start again with the same command, and the training resumes"
+            f"process {rank()} of {count()} lost another, which has ended ({str(error).splitlines()[0]}); "
+            "see what it said; the same command resumes the training"
         ) from error
