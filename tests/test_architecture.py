@@ -233,6 +233,12 @@ def test_only_public_names_of_optuna_are_used(name: str) -> None:
         assert not re.search(wrong, text.replace("heartbeat_interval", ""))
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_the_processes_of_a_training_talk_through_one_door(name: str) -> None:
+    text = MODULES[name].read_text(encoding="utf-8")
+    assert short(name) == "method.ranks" or not re.search(r"torch\.distributed|from torch import .*distributed", text)
+
+
 @pytest.mark.parametrize("script", sorted((ROOT / "pipelines").glob("*.py")), ids=lambda path: path.stem)
 def test_a_script_is_thin(script: Path) -> None:
     assert len(script.read_text(encoding="utf-8").splitlines()) <= 60

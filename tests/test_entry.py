@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,18 @@ def test_a_long_line_is_not_broken(capsys):
     with pytest.raises(SystemExit):
         main(failing(BruleError("x" * 500)))
     assert capsys.readouterr().err == "x" * 500 + "\n"
+
+
+def test_only_a_script_that_can_share_its_work_starts_in_several_processes(monkeypatch, capsys):
+    ran = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, told in (("1", 0), ("0", 1)):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit) if told else nullcontext():
+            main(lambda: ran.append("alone"))
+        assert capsys.readouterr().err.count("without torchrun") == told
+    main(lambda: ran.append("together"), together=True)
+    assert ran == ["together"]
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():

@@ -181,7 +181,7 @@ def test_what_belongs_to_the_gan_is_compared_only_where_one_is_trained(ledger: L
     def with_runs(**own: Any) -> list[table.Job]:
         return jobs(rows=[row | {"runs": [run | own for run in row["runs"]]} for row in rows[:2]])[1]
 
-    alone = {"stages.joint.gan_every": 0}
+    alone = {"stages.joint.gan_every": None}
     of_the_gan = {"loss.styles": 7, "loss.c1": 7, "train.adversarial_every": 7, "model.gan.width": 7, "loss.c10": 7}
     for key, value in of_the_gan.items():
         assert stale(with_runs(**{key: value}), ledger) == NAMES, key

@@ -43,4 +43,4 @@ def _rows(draw: Callable[..., Any], shape: tuple[int, ...], generator: torch.Gen
     rank, ranks = (generator.rank, generator.ranks) if isinstance(generator, Part) else (0, 1)
     everyone = (*shape[:dim], shape[dim] * ranks, *shape[dim + 1 :])
     numbers: Tensor = draw(everyone, generator=generator, device=generator.device)
-    return numbers if ranks == 1 else numbers.unflatten(dim, (shape[dim], ranks)).select(dim + 1, rank)
+    return numbers if ranks == 1 else torch.unflatten(numbers, dim, (shape[dim], ranks)).select(dim + 1, rank)

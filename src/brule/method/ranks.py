@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -70,14 +71,14 @@ def rank() -> int:
 
 def own(rows: T) -> T:
     """This process's rows of a global batch (w·B, …), a tensor or an array: (B, …)."""
-    return rows if count() == 1 else rows[rank() :: count()]  # type: ignore[index,no-any-return]
+    return rows if count() == 1 else rows[rank() :: count()]  # type: ignore[index]
 
 
 def whole(x: Tensor) -> Tensor:
     """The global batch (w·B, …) of which this process holds x (B, …); differentiable as often as wanted."""
     if count() == 1:
         return x
-    gathered: Tensor = _Gathered.apply(x)
+    gathered: Tensor = _Gathered.apply(x)  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -86,13 +87,13 @@ class _Gathered(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        gathered = x.new_empty(count(), *x.shape)
-        _call(distributed.all_gather_into_tensor, gathered, x.contiguous())
-        return gathered.transpose(0, 1).flatten(0, 1)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(count())]
+        _call(distributed.all_gather, parts, x.contiguous())
+        return torch.stack(parts, 1).flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return _Summed.apply(*gradients)
+        return _Summed.apply(*gradients)  # type: ignore[no-untyped-call]
 
 
 class _Summed(torch.autograd.Function):
@@ -106,7 +107,7 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        return _Gathered.apply(*gradients)
+        return _Gathered.apply(*gradients)  # type: ignore[no-untyped-call]
 
 
 # --------------------------------------------------------------------------------------------------- what all agree on
@@ -119,7 +120,8 @@ def average(tensors: Sequence[Tensor]) -> None:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     _call(distributed.all_reduce, flat)
-    for tensor, part in zip(tensors, (flat / count()).split([tensor.numel() for tensor in tensors]), strict=True):
+    parts = torch.split(flat / count(), [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
 
 
@@ -136,12 +138,12 @@ def told(message: Callable[[], bytes]) -> bytes:
     """Rank 0's message, in every process; the others never call theirs."""
     if count() == 1:
         return message()
-    data = torch.frombuffer(bytearray(message()), dtype=torch.uint8) if rank() == 0 else torch.empty(0)
+    data = torch.from_numpy(np.frombuffer(message() if rank() == 0 else b"", np.uint8).copy())
     size = torch.tensor(len(data))
     _call(distributed.broadcast, size, 0)
     if int(size) == 0:
         return b""
-    data = data if rank() == 0 else torch.empty(int(size), dtype=torch.uint8)
+    data = data if rank() == 0 else data.new_empty(int(size))
     _call(distributed.broadcast, data, 0)
     return data.numpy().tobytes()
 
@@ -159,6 +161,6 @@ def _call(message: Callable[..., object], *arguments: object) -> None:
         message(*arguments)
     except RuntimeError as error:
         raise BruleError(
-            f"process {rank()} of {count()} lost the others, one of which has ended; what ended it stands above or "
-            "below; start again with the same command, and the training resumes"
+            f"process {rank()} of {count()} lost another, which has ended ({str(error).splitlines()[0]}); "
+            "see what it said; the same command resumes the training"
         ) from error

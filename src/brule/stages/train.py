@@ -57,7 +57,9 @@ def _train(config: Config, device: torch.device) -> None:
     if ranks.rank() > 0:
         with Stop() as stop:
             loop.run(checkpoint, _Quiet(stop), carried)
-        raise SystemExit(0 if training.over else stop.exit_code)
+        if not training.over:
+            raise SystemExit(stop.exit_code)
+        return
     tags = {"fingerprint": run_fingerprint, **_origins(config)}
     with tracking.run(config, stage="train", resume_id=carried["run_id"], tags=tags) as run:
         if not run.resumed:

@@ -1,0 +1,142 @@
+"""Two processes of torchrun train as one does: the same numbers, one who writes, and an end and a resume for all."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from brule import config, files
+from brule.data.schemes import Scheme
+from brule.errors import BruleError
+from brule.method import ranks
+from brule.method.context import Optimisers
+from brule.method.training import Training
+from brule.stages.train import read_inputs, train
+
+sys.path.insert(0, str(Path(__file__).parent))
+import together
+from test_numbers import CASES, JOINT, NAMES, SETTLED
+
+ROOT = Path(__file__).parents[2]
+Tiny = Callable[..., config.Config]
+TRAIN = {"batch_size": 4, "gan_batch_size": 6, "r1_every": 2, "restore_every": 2}
+"""Six images are more than the four among which D looks for variety."""
+ROUNDING = 1e-4
+"""Of what plain descent has moved. A rank that did anything of its own would show in the first digits."""
+
+
+@pytest.fixture(autouse=True)
+def _plain(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mirrored images, some cropped unlike the shapes; plain descent; no MLflow."""
+    manifest = json.loads((project / "data/crops/manifest.json").read_text())
+    files.write_json(project / "data/crops/manifest.json", manifest | {"scheme": Scheme.plain(NAMES).to_json()})
+    index = pd.read_csv(project / "data/crops/train/index.csv")
+    index.assign(framed=np.arange(len(index)) % 3 > 0).astype({"framed": int}).to_csv(
+        project / "data/crops/train/index.csv", index=False
+    )
+    torch.set_num_threads(1)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setattr(Optimisers, "build", together.plain)
+
+
+def torchrun(what: str, *cases: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    kept = ["--redirects", "3", "--log-dir", "logs"]
+    script = [str(ROOT / "tests/method/together.py"), what, *map(str, cases)]
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"} | environment
+    return subprocess.run([*launcher, *kept, *script], env=variables, capture_output=True, text=True, timeout=300)
+
+
+def said(rank: int) -> str:
+    """All that a process has written to stdout and stderr, in every start."""
+    return "".join(path.read_text() for path in sorted(Path("logs").glob(f"*/*/{rank}/*.log")))
+
+
+def written(settings: config.Config, name: str) -> Path:
+    path = Path(f"{name}.json")
+    path.write_text(settings.model_dump_json(by_alias=True))
+    return path
+
+
+def tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {f"{m}/{n}": t for m, module in state["modules"].items() if "optimiser" not in m for n, t in module.items()}
+
+
+def assert_close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> None:
+    """Within rounding of how far the largest weight of each tensor has come from its start."""
+    assert one.keys() == two.keys()
+    apart = {n: float((one[n] - two[n]).abs().max()) for n in one if one[n].is_floating_point()}
+    moved = {n: float((one[n] - start[n]).abs().max()) for n in apart}
+    wrong = {n: (apart[n], moved[n]) for n in apart if not apart[n] <= ROUNDING * moved[n] + 1e-6}
+    assert not wrong, wrong
+
+
+def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
+    stages = {name: {"iterations": 4} | stage for name, stage in {"settle": SETTLED, "joint": JOINT}.items()}
+    every = {name: {"iterations": 4} | stage for name, stage in CASES["every switch"]["stages"].items()}
+    cases = {
+        "semi": tiny(stages=stages, train=TRAIN | {"mode": "semi-supervised", "unlabelled": 4, "mirror": True}),
+        "every": tiny(**CASES["every switch"] | {"stages": every, "train": TRAIN}),
+    }
+    run = torchrun("steps", *(written(settings, name) for name, settings in cases.items()))
+    assert run.returncode == 0, said(0) + said(1)
+    for name, settings in cases.items():
+        start = tensors(Training(settings, read_inputs(settings)[0], torch.device("cpu")).state())
+        alone = together.stepped(settings, torch.device("cpu"))
+        shared = torch.load(f"{name}.pt", weights_only=True)
+        assert_close(tensors(alone), tensors(shared), start)
+        torch.testing.assert_close(shared["calibration"], alone["calibration"], rtol=1e-4, atol=1e-6)
+        assert shared["images"] == alone["images"]
+        for row, other in zip(alone["history"], shared["history"], strict=True):
+            assert row == pytest.approx(other, rel=1e-3, abs=1e-6)
+
+
+def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tiny: Tiny) -> None:
+    settings = tiny(train=TRAIN, machine={"sample_every": 3})
+    case, start = written(settings, "whole"), Training(settings, read_inputs(settings)[0], torch.device("cpu"))
+    train(settings)
+    (project / "models").rename("alone")
+    history = pd.read_csv(project / "results/history.csv")
+    (project / "results").rename("alone-results")
+
+    killed = torchrun("train", case, KILLED_AT="5")
+    assert killed.returncode != 0 and not (project / "models").exists()
+    assert "the same command resumes" in said(0)
+    assert said(1) == ""
+    assert torch.load(next(Path(".resume").glob("*/state.pt")), weights_only=True)["iteration"] == 4
+    resumed = torchrun("train", case)
+    assert resumed.returncode == 0, said(0) + said(1)
+    assert "resuming at iteration 4 of 8" in said(0)
+    assert said(1) == "", "rank 0 alone writes, to the terminal, too"
+
+    pd.testing.assert_frame_equal(pd.read_csv(project / "results/history.csv"), history, rtol=1e-3, atol=1e-6)
+    pictures = [
+        sorted(path.name for path in (project / f).glob("*.png")) for f in ("results/samples", "alone-results/samples")
+    ]
+    assert pictures[0] == pictures[1] and len(pictures[0]) == 3
+    first = {n: t.clone() for n, t in start.networks.G_ema.module.state_dict().items()}
+    alone, shared = (load_file(project / folder / "gan.safetensors") for folder in ("alone", "models"))
+    assert alone.keys() == shared.keys() and {f"generator.{n}" for n in first} <= alone.keys()
+    assert_close(
+        alone,
+        shared,
+        {n: torch.zeros_like(t) for n, t in alone.items()} | {f"generator.{n}": t for n, t in first.items()},
+    )
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_named(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "count", lambda: 4)
+    settings = tiny(train={"gan_batch_size": 6})
+    with pytest.raises(BruleError, match=r"train\.gan_batch_size: 6 images .* 4 processes"):
+        Training(settings, read_inputs(settings)[0], torch.device("cpu"))
