@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,14 +25,15 @@ from brule.stages.train import read_inputs, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import together
-from test_numbers import CASES, JOINT, NAMES, SETTLED
+from test_numbers import CASES, JOINT, NAMES, SELF, SETTLED
 
 ROOT = Path(__file__).parents[2]
 Tiny = Callable[..., config.Config]
 TRAIN = {"batch_size": 4, "gan_batch_size": 6, "r1_every": 2, "restore_every": 2}
 """Six images are more than the four among which D looks for variety."""
-ROUNDING = 1e-4
-"""Of what plain descent has moved. A rank that did anything of its own would show in the first digits."""
+ROUNDING = 1e-3
+"""Of the way that plain descent has come in a few steps. Whatever a process did on its own would be a larger share."""
+FAST = {"iterations": 3, "learning_rate": 0.03}
 
 
 @pytest.fixture(autouse=True)
@@ -67,33 +69,36 @@ def written(settings: config.Config, name: str) -> Path:
     return path
 
 
-def tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    return {f"{m}/{n}": t for m, module in state["modules"].items() if "optimiser" not in m for n, t in module.items()}
+def weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Network → all its weights in one row."""
+    networks = {name: module for name, module in state["modules"].items() if "optimiser" not in name}
+    return {
+        n: torch.cat([x.flatten() for x in module.values() if x.is_floating_point()]) for n, module in networks.items()
+    }
 
 
-def assert_close(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> None:
-    """Within rounding of how far the largest weight of each tensor has come from its start."""
+def strayed(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], start: dict[str, torch.Tensor]) -> float:
+    """How far two runs are apart, as a share of how far they have come from their start: the worst of the networks."""
     assert one.keys() == two.keys()
-    apart = {n: float((one[n] - two[n]).abs().max()) for n in one if one[n].is_floating_point()}
-    moved = {n: float((one[n] - start[n]).abs().max()) for n in apart}
-    wrong = {n: (apart[n], moved[n]) for n in apart if not apart[n] <= ROUNDING * moved[n] + 1e-6}
-    assert not wrong, wrong
+    return max(float((one[n] - two[n]).norm() / (one[n] - start[n]).norm()) for n in one)
 
 
 def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
-    stages = {name: {"iterations": 4} | stage for name, stage in {"settle": SETTLED, "joint": JOINT}.items()}
-    every = {name: {"iterations": 4} | stage for name, stage in CASES["every switch"]["stages"].items()}
+    every = CASES["every switch"] | {"stages": {"joint": FAST | SELF}, "train": TRAIN}
     cases = {
-        "semi": tiny(stages=stages, train=TRAIN | {"mode": "semi-supervised", "unlabelled": 4, "mirror": True}),
-        "every": tiny(**CASES["every switch"] | {"stages": every, "train": TRAIN}),
+        "semi": tiny(
+            stages={"settle": FAST | SETTLED, "joint": FAST | JOINT},
+            train=TRAIN | {"mode": "semi-supervised", "unlabelled": 4, "mirror": True},
+        ),
+        "every": tiny(**every),
     }
     run = torchrun("steps", *(written(settings, name) for name, settings in cases.items()))
     assert run.returncode == 0, said(0) + said(1)
     for name, settings in cases.items():
-        start = tensors(Training(settings, read_inputs(settings)[0], torch.device("cpu")).state())
+        start = weights(Training(settings, read_inputs(settings)[0], torch.device("cpu")).state())
         alone = together.stepped(settings, torch.device("cpu"))
         shared = torch.load(f"{name}.pt", weights_only=True)
-        assert_close(tensors(alone), tensors(shared), start)
+        assert strayed(weights(alone), weights(shared), start) < ROUNDING
         torch.testing.assert_close(shared["calibration"], alone["calibration"], rtol=1e-4, atol=1e-6)
         assert shared["images"] == alone["images"]
         for row, other in zip(alone["history"], shared["history"], strict=True):
@@ -102,35 +107,32 @@ def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
 
 def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tiny: Tiny) -> None:
     settings = tiny(train=TRAIN, machine={"sample_every": 3})
-    case, start = written(settings, "whole"), Training(settings, read_inputs(settings)[0], torch.device("cpu"))
+    case = written(settings, "whole")
     train(settings)
-    (project / "models").rename("alone")
-    history = pd.read_csv(project / "results/history.csv")
-    (project / "results").rename("alone-results")
+    alone, history = shipped(project), pd.read_csv(project / "results/history.csv")
+    pictures = sorted(path.name for path in (project / "results/samples").iterdir())
+    for folder in ("models", "results"):
+        shutil.rmtree(project / folder)
 
     killed = torchrun("train", case, KILLED_AT="5")
     assert killed.returncode != 0 and not (project / "models").exists()
     assert "the same command resumes" in said(0)
-    assert said(1) == ""
     assert torch.load(next(Path(".resume").glob("*/state.pt")), weights_only=True)["iteration"] == 4
     resumed = torchrun("train", case)
     assert resumed.returncode == 0, said(0) + said(1)
     assert "resuming at iteration 4 of 8" in said(0)
-    assert said(1) == "", "rank 0 alone writes, to the terminal, too"
+    assert said(1) == "", "rank 0 alone writes, in the terminal, too"
 
+    assert shipped(project).keys() == alone.keys()
+    torch.testing.assert_close(shipped(project), alone, rtol=1e-3, atol=1e-5)
     pd.testing.assert_frame_equal(pd.read_csv(project / "results/history.csv"), history, rtol=1e-3, atol=1e-6)
-    pictures = [
-        sorted(path.name for path in (project / f).glob("*.png")) for f in ("results/samples", "alone-results/samples")
-    ]
-    assert pictures[0] == pictures[1] and len(pictures[0]) == 3
-    first = {n: t.clone() for n, t in start.networks.G_ema.module.state_dict().items()}
-    alone, shared = (load_file(project / folder / "gan.safetensors") for folder in ("alone", "models"))
-    assert alone.keys() == shared.keys() and {f"generator.{n}" for n in first} <= alone.keys()
-    assert_close(
-        alone,
-        shared,
-        {n: torch.zeros_like(t) for n, t in alone.items()} | {f"generator.{n}": t for n, t in first.items()},
-    )
+    assert sorted(path.name for path in (project / "results/samples").iterdir()) == pictures
+
+
+def shipped(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.stem}/{n}": t for path in (folder / "models").glob("*.safetensors") for n, t in load_file(path).items()
+    }
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_named(

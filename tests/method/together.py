@@ -18,7 +18,7 @@ from brule.method.context import Networks, Optimisers
 from brule.method.training import Training
 from brule.stages.train import read_inputs, train
 
-RATE = 1e-3
+RATE = 1e-2
 WRITING = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "shutil.copyfile", "shutil.copytree"}
 
 
