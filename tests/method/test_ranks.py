@@ -83,12 +83,17 @@ def strayed(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor], start: d
     return max(float((one[n] - two[n]).norm() / (one[n] - start[n]).norm()) for n in one)
 
 
+def numbers(row: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if not isinstance(value, str)}
+
+
 def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
     every = CASES["every switch"] | {"stages": {"joint": FAST | SELF}, "train": TRAIN}
     cases = {
         "semi": tiny(
             stages={"settle": FAST | SETTLED, "joint": FAST | JOINT},
             train=TRAIN | {"mode": "semi-supervised", "unlabelled": 4, "mirror": True},
+            loss={"styles": 10},
         ),
         "every": tiny(**every),
     }
@@ -102,14 +107,14 @@ def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
         torch.testing.assert_close(shared["calibration"], alone["calibration"], rtol=1e-4, atol=1e-6)
         assert shared["images"] == alone["images"]
         for row, other in zip(alone["history"], shared["history"], strict=True):
-            assert row == pytest.approx(other, rel=1e-3, abs=1e-6)
+            assert numbers(row) == pytest.approx(numbers(other), rel=1e-3, abs=1e-6)
 
 
 def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tiny: Tiny) -> None:
     settings = tiny(train=TRAIN, machine={"sample_every": 3})
     case = written(settings, "whole")
     train(settings)
-    alone, history = shipped(project), pd.read_csv(project / "results/history.csv")
+    alone, told = shipped(project), history(project)
     pictures = sorted(path.name for path in (project / "results/samples").iterdir())
     for folder in ("models", "results"):
         shutil.rmtree(project / folder)
@@ -125,8 +130,13 @@ def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tin
 
     assert shipped(project).keys() == alone.keys()
     torch.testing.assert_close(shipped(project), alone, rtol=1e-3, atol=1e-5)
-    pd.testing.assert_frame_equal(pd.read_csv(project / "results/history.csv"), history, rtol=1e-3, atol=1e-6)
+    pd.testing.assert_frame_equal(history(project), told, rtol=1e-3, atol=1e-6)
     assert sorted(path.name for path in (project / "results/samples").iterdir()) == pictures
+
+
+def history(folder: Path) -> pd.DataFrame:
+    """Without the alarms, whose sentences quote numbers."""
+    return pd.read_csv(folder / "results/history.csv").drop(columns="alarms")
 
 
 def shipped(folder: Path) -> dict[str, torch.Tensor]:
