@@ -141,9 +141,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     parameters = config.read(args.parameters)
+    changes: dict[str, int | None] = {"adversarial_every": None}  # all of Algorithm 1 is timed, D's turn included
     if args.batch:
-        sizes = {"batch_size": args.batch, "gan_batch_size": max(1, args.batch // 2)}
-        parameters = parameters.model_copy(update={"train": parameters.train.model_copy(update=sizes)})
+        changes |= {"batch_size": args.batch, "gan_batch_size": max(1, args.batch // 2)}
+    parameters = parameters.model_copy(update={"train": parameters.train.model_copy(update=changes)})
     result = measure(parameters, args.repeats)
     files.write_json(args.json, result)
     report.show(result)

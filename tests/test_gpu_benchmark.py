@@ -28,6 +28,7 @@ KINDS = [("learn", "encoder"), ("joint", "encoder"), ("joint", "GAN, D, R1, I_R"
 def wanted() -> config.Config:
     chosen = experiments.merge(experiments.workspace(gpu.ROOT) | {"stages": STAGES}, gpu.TINY)
     more = {"machine": {"device": "cpu", "precision": "float32", "threads": 1}, "train.r1_every": 3}
+    more["train.adversarial_every"] = None
     return config.parse(experiments.merge(chosen, more))
 
 
