@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,16 @@ def test_a_run_that_needs_a_gpu_is_left_where_there_is_none(
     assert not table.complete(every, Ledger(project, "t"), "t", new_stub()).skipped
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard, also where these tests were started in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_ctrl_c_ends_every_run_and_keeps_what_is_measured(
-    repository: Path, jobs: Jobs, new_stub: Stubs, parameters: dict[str, Any]
+    heard: None, repository: Path, jobs: Jobs, new_stub: Stubs, parameters: dict[str, Any]
 ) -> None:
     every, ledger, outcome = jobs()[1], Ledger(repository, "t"), new_stub()("t-first-0", {})
     long = "import signal\nprint('long', os.getpid())\npathlib.Path(name + '.pid').write_text(str(os.getpid()))\n"
