@@ -51,7 +51,8 @@ def test_table1_is_consistent_and_its_committed_results_are_current() -> None:
         assert (labelled is not None) == any(f"labels-{n}" in job.row.name for n in (10, 50, 157)), job.name
         assert ("no label" in job.row.saw or "as “unsupervised”" in job.row.saw) == (mode == "unsupervised"), job.name
     entries = table.Ledger(ROOT, "table1").entries()
-    assert table.current(every, entries) == set(entries) == {job.name for job in every if "fine" not in job.row.group}
+    assert table.current(every, entries) == set(entries), "and none is stale"
+    assert set(entries) >= {job.name for job in every if "fine" not in job.row.group}, "the second half has gaps yet"
 
 
 def test_what_a_row_sets_holds_for_all_its_runs_unless_a_run_says_otherwise(rows: Rows, jobs: Jobs) -> None:
