@@ -68,6 +68,14 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"stages": {"a": STAGE | {"image_size": 64}, "b": STAGE}}, r"a\.image_size 64 should be below .* 64; leave"),
         ({"stages": {"a": STAGE | {"image_size": 32}}}, r"stages\.a\.image_size 32 is that of the last stage, .* 64"),
         (
+            {"stages": {"a": STAGE | {"image_size": 32}, "b": STAGE}, "tuning": {"online": True, "stage": "a"}},
+            r"stages\.a\.image_size 32 does not go with tuning\.stage",
+        ),
+        (
+            {"stages": {"a": STAGE | {"image_size": 32}, "b": STAGE}, "model": {"encoder": {"depth": 5}}},
+            r"stages\.a\.image_size 32 leaves heatmaps too small for model\.encoder\.depth 5",
+        ),
+        (
             {"stages": {"a": STAGE | {"image_size": 32, "gan_every": 1}, "b": STAGE}},
             r"stages\.a\.image_size 32 does not go with gan_every",
         ),

@@ -1,6 +1,7 @@
 """Which device, how many CPU threads, and which precision: measured, since every machine is fast at something else.
 
-And what each of several processes gets of it."""
+And what each of several processes gets of it.
+"""
 
 import os
 import time

@@ -424,14 +424,18 @@ class Config(Section):
             raise ValueError(
                 f"tuning.stage names {self.tuning.stage!r}, but `stages` has only {', '.join(self.stages)}"
             )
-        run = {name: stage for name, stage in self.stages.items() if stage.iterations}
-        if not run:
+        if not any(stage.iterations for stage in self.stages.values()):
             raise ValueError("stages has no iterations at all; give at least one stage some")
-        last = list(run)[-1]
+        return self
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        run = {name: stage for name, stage in self.stages.items() if stage.iterations}
+        size, last = self.prepare.image_size, list(run)[-1]
         for name, stage in run.items():
             if stage.image_size is None:
                 continue
-            key, size = f"stages.{name}.image_size {stage.image_size}", self.prepare.image_size
+            key = f"stages.{name}.image_size {stage.image_size}"
             if stage.image_size >= size:
                 raise ValueError(f"{key} should be below prepare.image_size {size}; leave it out where it is the same")
             if stage.gan_every:
@@ -439,5 +443,12 @@ class Config(Section):
             if name == last:
                 raise ValueError(
                     f"{key} is that of the last stage, but the detector sees images of {size}; leave it out"
+                )
+            if self.tuning.online and self.tuning.stage == name:
+                raise ValueError(f"{key} does not go with tuning.stage: trials see images of {size}; leave one out")
+            if self.model.map_size * stage.image_size // size < 2**self.model.encoder.depth:
+                raise ValueError(
+                    f"{key} leaves heatmaps too small for model.encoder.depth {self.model.encoder.depth}; "
+                    "lower the depth, or make the images larger"
                 )
         return self

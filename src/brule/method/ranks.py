@@ -160,7 +160,8 @@ def _call(message: Callable[..., object], *arguments: object) -> None:
     try:
         message(*arguments)
     except RuntimeError as error:
+        if not isinstance(error, distributed.DistBackendError) and "gloo/transport" not in str(error):
+            raise
         raise BruleError(
-            f"process {rank()} of {count()} lost another, which has ended ({str(error).splitlines()[0]}); "
-            "see what it said; the same command resumes the training"
+            f"process {rank()} of {count()} has lost another; see what that one said; the same command resumes"
         ) from error
