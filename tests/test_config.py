@@ -72,7 +72,10 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
             r"stages\.a\.image_size 32 does not go with tuning\.stage",
         ),
         (
-            {"stages": {"a": STAGE | {"image_size": 32}, "b": STAGE}, "model": {"encoder": {"depth": 5}}},
+            {
+                "stages": {"a": STAGE | {"image_size": 32}, "b": STAGE},
+                "model": {"encoder": {"stacks": 1, "width": 48, "depth": 5}},
+            },
             r"stages\.a\.image_size 32 leaves heatmaps too small for model\.encoder\.depth 5",
         ),
         (
