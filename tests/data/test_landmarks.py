@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule.data.landmarks import format_pts, read_pts, read_shapes
+from brule.data.landmarks import Labels, Points, format_pts, read_pts, read_shapes, to_json
+from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
 TRIANGLE = np.array([[0.0, 0.0], [10.0, 0.5], [5.0, 7.25]])
@@ -18,6 +19,10 @@ TRIANGLE = np.array([[0.0, 0.0], [10.0, 0.5], [5.0, 7.25]])
 def write(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def named(labels: Labels) -> tuple[list[str] | None, Points]:
+    return list(labels.scheme.names) if labels.scheme else None, labels.points
 
 
 def test_pts_round_trip(tmp_path: Path):
@@ -84,10 +89,10 @@ def test_shapes_from_a_folder_a_zip_a_tar_and_one_file(tmp_path: Path):
         packed.add(folder, "s")
     expected = np.stack([TRIANGLE, TRIANGLE + 1, TRIANGLE + 2])
     for path in (folder, tmp_path / "s.zip", tmp_path / "s.tar.gz"):
-        names, shapes = read_shapes(path)
+        names, shapes = named(read_shapes(path))
         assert names is None
         np.testing.assert_array_equal(shapes, expected)
-    np.testing.assert_array_equal(read_shapes(folder / "deep" / "1.pts")[1], expected[1:2])
+    np.testing.assert_array_equal(read_shapes(folder / "deep" / "1.pts").points, expected[1:2])
 
 
 LONG = "shape,name,x,y\n1,tip,0,0\n1,wing,10,0.5\n1,tail,5,7.25\n2,tail,5,7.25\n2,tip,0,0\n2,wing,10,0.5\n"
@@ -108,7 +113,7 @@ JSON = json.dumps({"names": ["tip", "wing", "tail"], "shapes": [TRIANGLE.tolist(
     ],
 )
 def test_shapes_from_csv_and_json(tmp_path: Path, name, text, names):
-    found, shapes = read_shapes(write(tmp_path / name, text))
+    found, shapes = named(read_shapes(write(tmp_path / name, text)))
     assert found == names
     np.testing.assert_array_equal(shapes, np.stack([TRIANGLE] * 2))
 
@@ -168,4 +173,54 @@ def test_an_archive_of_shapes_cannot_climb_out(tmp_path: Path):
 
 def test_a_table_as_spreadsheets_write_unicode_text(tmp_path: Path):
     (tmp_path / "a.csv").write_bytes("x0\ty0\n1\t2\n".encode("utf-16"))
-    assert read_shapes(tmp_path / "a.csv")[1].tolist() == [[[1, 2]]]
+    assert read_shapes(tmp_path / "a.csv").points.tolist() == [[[1, 2]]]
+
+
+def test_json_says_edges_pairs_and_normaliser_by_name_or_index(tmp_path: Path):
+    raw = json.loads(JSON) | {
+        "edges": [["tip", "wing"], [1, 2]],
+        "pairs": [["wing", "tail"]],
+        "normaliser": [0, "tail"],
+    }
+    read = read_shapes(write(tmp_path / "a.json", json.dumps(raw)))
+    assert read.scheme == Scheme(("tip", "wing", "tail"), (0, 2, 1), (0, 2), ((0, 1), (1, 2)))
+    raw |= {"pairs": [], "images": ["a.jpg", "b.jpg"], "sizes": [[20, 10], [20, 12]]}
+    read = read_shapes(write(tmp_path / "a.json", json.dumps(raw)))
+    assert read.scheme and read.scheme.flip is None
+    assert (read.images, read.sizes) == (("a.jpg", "b.jpg"), ((20, 10), (20, 12)))
+
+
+def test_what_the_json_says_survives_writing(tmp_path: Path):
+    scheme = Scheme(("tip", "wing", "tail"), (0, 2, 1), (0, 2), ((0, 1),))
+    labels = Labels(np.stack([TRIANGLE] * 2), scheme, ("a.jpg", "b.jpg"), ((20, 10), (20, 12)))
+    read = read_shapes(write(tmp_path / "a.json", json.dumps(to_json(labels))))
+    assert (read.scheme, read.images, read.sizes) == (scheme, labels.images, labels.sizes)
+    np.testing.assert_array_equal(read.points, labels.points)
+
+
+def test_pairs_of_landmarks_that_names_do_not_show_are_taken(tmp_path: Path):
+    raw = {"shapes": [TRIANGLE.tolist()], "pairs": [[1, 2]]}
+    scheme = read_shapes(write(tmp_path / "a.json", json.dumps(raw))).scheme
+    assert scheme == Scheme(("0", "1", "2"), (0, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"edges": [["tip", "nose"]]}, "edges: .*nose.* is not a pair of landmarks"),
+        ({"edges": [[0, 3]]}, "edges: .* is not a pair"),
+        ({"edges": [[0, 0]]}, "edges: .* is not a pair"),
+        ({"edges": [["tip", 0]]}, "edges: .* is not a pair"),
+        ({"edges": 7}, "edges: 7 is not a pair"),
+        ({"edges": [[[0], 1]]}, "edges: .* is not a pair"),
+        ({"normaliser": [1]}, "normaliser: .* is not a pair"),
+        ({"pairs": [[0, 1], [1, 2]]}, "pairs: a landmark stands in two pairs"),
+        ({"images": ["a.jpg"]}, "images does not name the image of each of the 2 shapes"),
+        ({"images": [1, 2]}, "images does not name"),
+        ({"sizes": [[1, 2], [0, 3]]}, "sizes is not the .width, height. of each of the 2 shapes"),
+        ({"sizes": 3}, "sizes is not"),
+    ],
+)
+def test_what_json_says_amiss_is_told(tmp_path: Path, more, sentence):
+    with pytest.raises(BruleError, match=rf"a\.json: {sentence}"):
+        read_shapes(write(tmp_path / "a.json", json.dumps(json.loads(JSON) | more)))

@@ -111,7 +111,7 @@ def _shapes(args: argparse.Namespace, gan: Gan, detector: Detector) -> Shapes:
     from brule.detector.generation import framed
 
     path = args.shapes or prepared.CROPS / "shapes.npy"
-    shapes = landmarks.read_shapes(path)[1] if args.shapes else prepared.load_shapes(prepared.CROPS)
+    shapes = landmarks.read_shapes(path).points if args.shapes else prepared.load_shapes(prepared.CROPS)
     if shapes.shape[1:] != (gan.landmarks, 2) or not len(shapes):
         raise BruleError(
             f"{path}: its shapes have {shapes.shape[1]} landmarks, but the GAN draws {gan.landmarks}; give --shapes "

@@ -1,4 +1,4 @@
-"""Landmark files: .pts, CSV and JSON, read into arrays of (x, y), y down.
+"""Landmark files: .pts, CSV and JSON, read into arrays of (x, y), y down, with what they say about the landmarks.
 
 The landmarks of images are `.pts` files: pixels count from 1 in the file, and from 0 (the centre of the first pixel) in
 memory. Unpaired shapes may have any unit, the same for x and y, because each is scaled by its own box before use.
@@ -10,16 +10,33 @@ import json
 import math
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from brule.data.download import extract, is_archive
+from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
 Points = npt.NDArray[np.float64]
-Shapes = tuple[list[str] | None, Points]
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The landmarks of M objects, as one file or folder gives them."""
+
+    points: Points
+    """(M, K, 2). In pixels of the object's image, counted from 0, where an image is named; else in any unit."""
+    scheme: Scheme | None = None
+    """What the file says of its K landmarks. None: nothing, not even their names."""
+    images: tuple[str, ...] = ()
+    """(M) the name of each object's image, as the file writes it. Empty: the file names none."""
+    sizes: tuple[tuple[int, int], ...] = ()
+    """(M) width and height of each object's image. Empty: the file does not tell them."""
+
 
 _READ_AS_JSON = '{"names": [...], "shapes": [[[x, y], ...], ...]}'
 
@@ -51,11 +68,13 @@ def format_pts(points: npt.ArrayLike) -> str:
     return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}", ""])
 
 
-def read_shapes(path: Path | str) -> Shapes:
-    """Unpaired shapes: the names of their landmarks (None if the file has none) and their points (M, K, 2).
+def read_shapes(path: Path | str) -> Labels:
+    """Unpaired shapes.
 
     - a folder, zip or tar of `.pts`, or one `.pts`;
-    - JSON: {"names": [...], "shapes": [[[x, y], ...], ...]}, names optional;
+    - JSON: {"names": [...], "shapes": [[[x, y], ...], ...]}, names optional. "edges" are the pairs of landmarks that
+      pictures join, "pairs" those that a mirror swaps, "normaliser" the pair whose distance divides the NME; a landmark
+      is written as its name or its index. "images" and "sizes" name each shape's image and its [width, height];
     - CSV, long: columns shape, name, x, y, one landmark per row;
     - CSV, wide: one shape per row, columns x0, y0, x1, y1, … or nose_x, nose_y, …; shape, id and image are ignored.
 
@@ -71,7 +90,7 @@ def read_shapes(path: Path | str) -> Shapes:
             return _read_folder(Path(folder), path)
     match path.suffix.lower():
         case ".pts":
-            return None, read_pts(path)[None]
+            return Labels(read_pts(path)[None])
         case ".json":
             return _read_json(path)
         case ".csv":
@@ -81,7 +100,20 @@ def read_shapes(path: Path | str) -> Shapes:
     )
 
 
-def _read_folder(folder: Path, origin: Path) -> Shapes:
+def to_json(labels: Labels) -> dict[str, Any]:
+    """The plain mapping that `read_shapes` reads from JSON: the inverse of it."""
+    scheme, raw = labels.scheme, dict[str, Any]()
+    if scheme:
+        pairs = [[k, other] for k, other in enumerate(scheme.flip or ()) if k < other]
+        edges = [list(edge) for edge in scheme.edges]
+        raw |= {"names": list(scheme.names), "edges": edges, "pairs": pairs}
+        raw |= {"normaliser": list(scheme.normaliser)} if scheme.normaliser else {}
+    raw |= {"images": list(labels.images)} if labels.images else {}
+    raw |= {"sizes": [list(size) for size in labels.sizes]} if labels.sizes else {}
+    return raw | {"shapes": labels.points.tolist()}
+
+
+def _read_folder(folder: Path, origin: Path) -> Labels:
     found = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() == ".pts" and file.name[0] != "."]
     if not found:
         raise BruleError(f"{origin}: holds no .pts file; give the folder that holds the landmark shapes")
@@ -89,10 +121,10 @@ def _read_folder(folder: Path, origin: Path) -> Shapes:
     for file, shape in zip(found, shapes, strict=True):
         if len(shape) != len(shapes[0]):
             raise BruleError(f"{file}: has {len(shape)} landmarks, {found[0].name} {len(shapes[0])}; make them agree")
-    return None, np.stack(shapes)
+    return Labels(np.stack(shapes))
 
 
-def _read_json(path: Path) -> Shapes:
+def _read_json(path: Path) -> Labels:
     try:
         raw = json.loads(_text(path))
     except json.JSONDecodeError as error:
@@ -108,13 +140,76 @@ def _read_json(path: Path) -> Shapes:
         shapes.append([_pair(point, f"{path}: shape {index}") for point in shape])
         if len(shape) != len(shapes[0]):
             raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
+    points = np.array(shapes)
+    images, sizes = _images(raw.get("images"), len(points), path), _sizes(raw.get("sizes"), len(points), path)
+    return Labels(points, _scheme(raw, points.shape[1], path), images, sizes)
+
+
+def _scheme(raw: dict[str, Any], count: int, path: Path) -> Scheme | None:
+    """What the JSON says of its landmarks."""
     names = raw.get("names")
     if names is not None and not isinstance(names, list):
         raise BruleError(f"{path}: names is not a list; write {_READ_AS_JSON}")
-    return _named(names, np.array(shapes), path)
+    words = None if names is None else _words(names, count, path)
+    known = Scheme.of(count, words)
+    edges, pairs, normaliser = (
+        _pairs(raw.get(key), key, known.names, path) for key in ("edges", "pairs", "normaliser")
+    )
+    if words is None and edges is None and pairs is None and normaliser is None:
+        return None
+    flip = known.flip
+    if pairs is not None:
+        swapped = list(range(count))
+        for one, other in pairs:
+            swapped[one], swapped[other] = other, one
+        flip = tuple(swapped) if pairs else None
+    return Scheme(
+        known.names,
+        flip,
+        known.normaliser if normaliser is None else normaliser[0],
+        known.edges if edges is None else tuple(edges),
+    )
 
 
-def _read_csv(path: Path) -> Shapes:
+def _pairs(value: Any, key: str, names: Sequence[str], path: Path) -> list[tuple[int, int]] | None:
+    """Pairs of landmarks, each written as a name or an index; `normaliser` is one pair alone."""
+    if value is None:
+        return None
+    index = {name: k for k, name in enumerate(names)} | {k: k for k in range(len(names))}
+    pairs = []
+    for pair in [value] if key == "normaliser" else value if isinstance(value, list) else [value]:
+        ends = pair if isinstance(pair, list) and all(isinstance(end, str | int) for end in pair) else []
+        if len(ends) != 2 or len(set(map(index.get, ends))) != 2 or not all(end in index for end in ends):
+            raise BruleError(f"{path}: {key}: {str(pair)[:60]} is not a pair of landmarks; write two names or indices")
+        pairs.append((index[ends[0]], index[ends[1]]))
+    if key == "pairs" and len({end for pair in pairs for end in pair}) != 2 * len(pairs):
+        raise BruleError(f"{path}: pairs: a landmark stands in two pairs; let each landmark have one partner")
+    return pairs
+
+
+def _images(value: Any, count: int, path: Path) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) != count or not all(isinstance(name, str) for name in value):
+        raise BruleError(f"{path}: images does not name the image of each of the {count} shapes; correct or remove it")
+    return tuple(value)
+
+
+def _sizes(value: Any, count: int, path: Path) -> tuple[tuple[int, int], ...]:
+    if value is None:
+        return ()
+    sizes = value if isinstance(value, list) else []
+    if len(sizes) != count or not all(
+        isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+        for size in sizes
+    ):
+        raise BruleError(
+            f"{path}: sizes is not the [width, height] of each of the {count} shapes; correct or remove it"
+        )
+    return tuple((size[0], size[1]) for size in sizes)
+
+
+def _read_csv(path: Path) -> Labels:
     text = _text(path)
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
@@ -139,7 +234,7 @@ def _read_csv(path: Path) -> Shapes:
     return _wide(path, columns, lines)
 
 
-def _long(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) -> Shapes:
+def _long(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) -> Labels:
     shape, name, x, y = (columns.index(column) for column in ("shape", "name", "x", "y"))
     table: dict[str, dict[str, list[float]]] = {}
     names: dict[str, None] = {}
@@ -156,7 +251,7 @@ def _long(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
     return _named(list(names), np.array([[points[each] for each in names] for points in table.values()]), path)
 
 
-def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) -> Shapes:
+def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) -> Labels:
     """x0, y0, x1, y1, … → names "0", "1", …; nose_x, nose_y, … → "nose", …."""
     places: dict[str, dict[str, int]] = {}
     for index, column in enumerate(columns):
@@ -179,13 +274,15 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
     return _named(names, np.array(shapes), path)
 
 
-def _named(names: Sequence[object] | None, shapes: Points, path: Path) -> Shapes:
-    if names is None:
-        return None, shapes
+def _named(names: Sequence[object] | None, shapes: Points, path: Path) -> Labels:
+    return Labels(shapes, None if names is None else Scheme.of(shapes.shape[1], _words(names, shapes.shape[1], path)))
+
+
+def _words(names: Sequence[object], count: int, path: Path) -> list[str]:
     words = [str(name).strip() for name in names]
-    if len(words) != shapes.shape[1] or len(set(words)) != len(words) or not all(words):
-        raise BruleError(f"{path}: names must name each of the {shapes.shape[1]} landmarks once; correct them")
-    return words, shapes
+    if len(words) != count or len(set(words)) != len(words) or not all(words):
+        raise BruleError(f"{path}: names must name each of the {count} landmarks once; correct them")
+    return words
 
 
 def _pair(values: Iterable[object], where: str) -> list[float]:

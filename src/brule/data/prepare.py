@@ -169,9 +169,9 @@ def prepare(
     labelled = listed(Path(prepare.labelled), records) if prepare.labelled else set()
     check(prepare, labelled, bool(manifest["shapes"]), instead)
     kept, lenders = choose(framed(raw, records, prepare, seed, labelled), prepare, seed, instead, labelled)
-    names, shapes = _shapes(raw, manifest, lenders, prepare)
+    own, shapes = _shapes(raw, manifest, lenders, prepare)
     _check_counts(raw, kept, shapes.shape[1])
-    scheme = _scheme(manifest, names, shapes.shape[1], normaliser)
+    scheme = _scheme(manifest, own, shapes.shape[1], normaliser)
     counts = _counts(kept) | {"shapes": len(shapes)}
     with files.folder(destination) as folder:
         files.save_array(folder / "shapes.npy", _canonical(shapes))
@@ -202,12 +202,16 @@ def _records(manifest: dict[str, Any], raw: Path) -> list[Record]:
 
 def _shapes(
     raw: Path, manifest: dict[str, Any], lenders: Sequence[Crop], prepare: config.Prepare
-) -> tuple[list[str] | None, Points]:
-    """Names and unpaired shapes (M, K, 2) in crop units: those of `data.shapes`, or else the lenders' own."""
+) -> tuple[Scheme | None, Points]:
+    """The scheme of `data.shapes`, if it has one, and unpaired shapes (M, K, 2) in crop units.
+
+    These are the shapes of `data.shapes`, or else the lenders' own.
+    """
     if manifest["shapes"]:
         path = raw / manifest["shapes"]
-        names, shapes = read_shapes(path)
-        return names, np.stack([frame(shape, prepare, f"{path}: shape {i}")[1] for i, shape in enumerate(shapes)])
+        given = read_shapes(path)
+        framed = [frame(shape, prepare, f"{path}: shape {i}")[1] for i, shape in enumerate(given.points)]
+        return given.scheme, np.stack(framed)
     if not lenders:
         raise BruleError(
             "data.shapes: is empty, and no training image has landmarks; give a few shapes (.pts, CSV or JSON)"
@@ -233,11 +237,9 @@ def _canonical(shapes: Points) -> npt.NDArray[np.float32]:
     return shapes.astype(np.float32)[order]
 
 
-def _scheme(
-    manifest: dict[str, Any], names: list[str] | None, landmarks: int, normaliser: tuple[int, int] | None
-) -> Scheme:
-    known = Scheme.from_json(manifest["scheme"]) if manifest["scheme"] and names is None else None
-    scheme = known if known and len(known.names) == landmarks else Scheme.of(landmarks, names)
+def _scheme(manifest: dict[str, Any], own: Scheme | None, landmarks: int, normaliser: tuple[int, int] | None) -> Scheme:
+    known = own or (Scheme.from_json(manifest["scheme"]) if manifest["scheme"] else None)
+    scheme = known if known and len(known.names) == landmarks else Scheme.of(landmarks)
     if normaliser is None:
         return scheme
     if max(normaliser) >= landmarks or normaliser[0] == normaliser[1]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from brule import config, files
 from brule.data.download import digest, is_archive, local, unpacked
-from brule.data.landmarks import read_shapes
+from brule.data.landmarks import read_shapes, to_json
 from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError
@@ -77,9 +77,9 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
             records += extra
         if data.shapes:
             with local(data.shapes, key="data.shapes") as path:
-                names, shapes = read_shapes(path)
+                shapes = read_shapes(path)
             manifest["shapes"] = "shapes.json"
-            files.write_json(folder / "shapes.json", {"names": names, "shapes": shapes.tolist()})
+            files.write_json(folder / "shapes.json", to_json(shapes))
         counts = _counts(records)
         manifest |= {"counts": counts, "records": [asdict(record) for record in records]}
         files.write_json(folder / "manifest.json", manifest)
