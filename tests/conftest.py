@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from brule import config
+from brule.data.crop import DVE
 from brule.data.schemes import Scheme
 from brule.maths.family import PAPER
 from brule.stages import experiments
@@ -43,6 +44,7 @@ def write_crops(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
     shapes = every[0][np.lexsort(every[0].reshape(len(every[0]), -1).T[::-1])]
     np.save(folder / "shapes.npy", shapes)
     manifest = {"scheme": scheme.to_json(), "image_size": 64, "source": "discs", "licence": "none", "counts": counts}
+    manifest |= {"framing": DVE._asdict()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     np.save(folder.parent / "barycenter.npy", shapes.mean(0))
 
@@ -57,7 +59,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 TINY: dict[str, Any] = {
-    "prepare": {"image_size": 64, "crop_fill": 0.737, "crop_lift": 0.0385},
+    "prepare": {"image_size": 64},
     "warp": {"paper": vars(PAPER), "strong": vars(replace(PAPER, amplitude=1.0))},
     "model": {
         "map_size": 16,

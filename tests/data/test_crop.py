@@ -34,6 +34,9 @@ def test_a_tall_box_stays_inside():
     units = to_units(tall, around(tall, 0.737, 0.0))
     assert units.min() >= 0
     assert units.max() <= 1
+    units = to_units(tall, around(tall, 0.737, 0.0, height=0.8))
+    assert units[:, 1] == pytest.approx([0.1, 0.9])
+    assert around(BOX, 0.737, 0.0385, height=0.9) == around(BOX, 0.737, 0.0385)
 
 
 def test_landmarks_above_one_another_frame_nothing():

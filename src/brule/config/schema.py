@@ -107,6 +107,8 @@ class Prepare(Section):
     """Width of the landmark box over the width of the square crop."""
     crop_lift: float
     """The crop's centre is moved up by this share of the box's width."""
+    crop_height: Annotated[float, Field(gt=0.1, le=1)] | None = None
+    """Height of the landmark box over that of the crop, at most, so that a tall object keeps a margin. Null: 1."""
     validation: Fraction
     """Share of the training part held out, by photo group, where the source has no split of its own."""
     test: Fraction

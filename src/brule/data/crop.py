@@ -38,25 +38,27 @@ class Framing(NamedTuple):
     """Width of the landmark box over the width of the square."""
     lift: float
     """The square's centre is moved up by this share of the box's width."""
+    height: float = 1.0
+    """Height of the landmark box over that of the square, at most."""
 
 
 DVE = Framing(0.737, 0.0385)
 """The protocol of DVE, 52/70.6 and 2/52, which `prepare` follows by default."""
 
 
-def around(points: Points, fill: float, lift: float) -> Square:
+def around(points: Points, fill: float, lift: float, height: float = 1.0) -> Square:
     """The protocol's square for landmarks (K, 2): their box takes up `fill` of its width, and its centre lies `lift`
     box widths above the box's (DVE: 52/70.6 and 2/52).
 
-    A box taller than that square (no face in 300-W has one) widens it to the box's height. Raises BruleError if all
-    landmarks lie on one vertical line.
+    A box that would take up more than `height` of the square's height (no face in 300-W is taller than the square)
+    widens it. Raises BruleError if all landmarks lie on one vertical line.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    width, height = (high - low).tolist()
+    width, tall = (high - low).tolist()
     if not width > 0:
         raise BruleError("the landmarks have no width, so no crop can be cut; check their coordinates")
     x, y = ((low + high) / 2 + 0.5).tolist()
-    return Square(x, y - lift * width, max(width / fill, height))
+    return Square(x, y - lift * width, max(width / fill, tall / height))
 
 
 def to_units(points: Points, square: Square) -> Points:

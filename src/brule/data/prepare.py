@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from brule import config, files
-from brule.data.crop import Pixels, Square, around, cut_file, to_units
+from brule.data.crop import Framing, Pixels, Square, around, cut_file, to_units
 from brule.data.landmarks import Points, read_pts, read_shapes
 from brule.data.layouts import Record, Split
 from brule.data.prepared import read_manifest
@@ -61,10 +61,15 @@ def framed(
     return crops
 
 
+def framing(prepare: config.Prepare) -> Framing:
+    """How the parameters place landmarks in a crop."""
+    return Framing(prepare.crop_fill, prepare.crop_lift, prepare.crop_height or 1.0)
+
+
 def frame(points: Points, prepare: config.Prepare, origin: object) -> tuple[Square, Points]:
     """The square around landmarks (K, 2) in pixels, and the landmarks in its units. Errors name the `origin`."""
     try:
-        square = around(points, prepare.crop_fill, prepare.crop_lift)
+        square = around(points, *framing(prepare))
     except BruleError as error:
         raise BruleError(f"{origin}: {error}") from None
     return square, to_units(points, square)
@@ -182,6 +187,7 @@ def prepare(
             "scheme": scheme.to_json(),
             "counts": counts,
             "image_size": prepare.image_size,
+            "framing": framing(prepare)._asdict(),
             "labelled": prepare.labelled,
             "halves": bool(prepare.halves),
             **{key: manifest[key] for key in ("source", "licence", "extra")},

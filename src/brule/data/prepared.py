@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from brule.data.crop import Framing
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
@@ -50,6 +51,15 @@ def load_scheme(folder: Path | str) -> Scheme:
     return Scheme.from_json(load_manifest(folder).get("scheme"))
 
 
+def load_framing(folder: Path | str) -> Framing:
+    """How the landmarks stand in the prepared crops."""
+    manifest = load_manifest(folder)
+    try:
+        return Framing(**{name: float(value) for name, value in manifest["framing"].items()})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BruleError(f"{Path(folder) / 'manifest.json'}: does not say how the crops were cut; {_AGAIN}") from None
+
+
 def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
     """The unpaired shapes (M, K, 2) in crop units. Their order says nothing about any image."""
     return np.array(_array(Path(folder) / "shapes.npy", np.float32, 3))
@@ -61,7 +71,7 @@ def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
 
 
 def load_manifest(folder: Path | str) -> dict[str, Any]:
-    """What `prepare` wrote down: scheme, counts, image_size, labelled, halves, source, licence, extra."""
+    """What `prepare` wrote down: scheme, counts, image_size, framing, labelled, halves, source, licence, extra."""
     return read_manifest(Path(folder) / "manifest.json", _AGAIN)
 
 

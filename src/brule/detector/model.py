@@ -196,7 +196,7 @@ def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
     """The framing in the header. Older files have none, and follow DVE's."""
     try:
         framing = Framing(**{name: float(value) for name, value in header.get("framing", DVE._asdict()).items()})
-        if not (0 < framing.fill <= 1 and math.isfinite(framing.lift)):
+        if not (0 < framing.fill <= 1 and math.isfinite(framing.lift) and 0 < framing.height <= 1):
             raise ValueError
     except (AttributeError, TypeError, ValueError):
         raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None

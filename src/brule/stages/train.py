@@ -15,7 +15,6 @@ import torch
 from brule import figures, files, machine, method, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.data import prepared
-from brule.data.crop import Framing
 from brule.data.prepared import Crops
 from brule.detector import gan, model
 from brule.detector.model import Detector
@@ -314,7 +313,7 @@ def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> N
         image_size=config.prepare.image_size,
         map_size=config.model.map_size,
         architecture=config.model.encoder.model_dump(),
-        framing=Framing(config.prepare.crop_fill, config.prepare.crop_lift),
+        framing=prepared.load_framing(prepared.CROPS),
         training={"mode": config.train.mode, "version": method.VERSION, **about, "initial": inputs.origin},
     )
 
