@@ -7,7 +7,7 @@ import numpy as np
 from brule import config, figures, files
 from brule.data.prepared import BARYCENTER, CROPS, load_scheme, load_shapes
 from brule.maths import transport
-from brule.terminal import main
+from brule.terminal import stage
 
 
 def run() -> None:
@@ -24,4 +24,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    stage(run)

@@ -14,6 +14,6 @@ def download() -> None:
 
 
 if __name__ == "__main__":
-    from brule.terminal import main
+    from brule.terminal import stage
 
-    main(download)
+    stage(download)

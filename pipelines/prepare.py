@@ -6,7 +6,7 @@ from brule import config
 from brule.data.prepare import prepare
 from brule.data.prepared import CROPS
 from brule.errors import BruleError
-from brule.terminal import main
+from brule.terminal import stage
 
 RAW = Path("data/raw")
 
@@ -26,4 +26,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    stage(run)

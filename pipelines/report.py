@@ -23,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    terminal.main(main)
+    terminal.stage(main)

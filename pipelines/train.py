@@ -12,4 +12,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    terminal.main(main, together=True)
+    terminal.stage(main, together=True)

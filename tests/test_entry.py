@@ -10,7 +10,7 @@ import pytest
 
 import brule
 from brule.errors import BruleError
-from brule.terminal import main
+from brule.terminal import main, stage
 
 SOURCE = str(Path(__file__).parents[1] / "src")
 
@@ -53,6 +53,27 @@ def test_a_long_line_is_not_broken(capsys):
     with pytest.raises(SystemExit):
         main(failing(BruleError("x" * 500)))
     assert capsys.readouterr().err == "x" * 500 + "\n"
+
+
+def test_a_stage_that_is_given_an_argument_says_so_and_runs_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["pipelines/train.py", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        stage(failing(AssertionError("it ran")))
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python pipelines/train.py  ")
+    monkeypatch.setattr(sys, "argv", ["pipelines/train.py"])
+    with pytest.raises(AssertionError, match="it ran"):
+        stage(failing(AssertionError("it ran")))
+
+
+@pytest.mark.parametrize("name", ["download", "prepare", "barycenter", "train", "evaluate", "report"])
+def test_help_of_a_stage_leaves_the_project_alone(tmp_path: Path, name: str):
+    script = Path(__file__).parents[1] / "pipelines" / f"{name}.py"
+    done = subprocess.run(
+        [sys.executable, script, "--help"], cwd=tmp_path, env={"PYTHONPATH": SOURCE}, capture_output=True, text=True
+    )
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "no arguments" in done.stderr
 
 
 def test_only_a_script_that_can_share_its_work_starts_in_several_processes(monkeypatch, capsys):

@@ -63,6 +63,14 @@ def main(function: Callable[[], object], together: bool = False) -> None:
         sys.exit(1)
 
 
+def stage(function: Callable[[], object], together: bool = False) -> None:
+    """`main` for a script whose settings all stand in params.yaml. An argument is a misunderstanding: nothing runs."""
+    if len(sys.argv) > 1:
+        sys.stderr.write(f"usage: python {sys.argv[0]}     (no arguments: params.yaml holds every setting)\n")
+        sys.exit(2)
+    main(function, together)
+
+
 def explain(error: BaseException) -> str | None:
     """The sentence for an error that a user can correct. None for a fault of the program."""
     if isinstance(error, BruleError):
