@@ -139,8 +139,8 @@ def overlays(
     rows: dict[str, Images] = {title: images[index] for title, index in chosen.items()}
     found = [predictions[index] for index in chosen.values()]
     if unlabelled is not None and answers is not None and many:
-        free = max(1, len(titles) - len(rows))
-        for number, index in enumerate(_choose(None, many, titles[:1] * free, columns).values()):
+        free = titles[len(rows) :] or titles[:1]
+        for number, index in enumerate(_choose(None, many, free, columns).values()):
             rows["unseen" + " " * number] = unlabelled[index]
             found.append(answers[index])
     notes = ["in colour: the prediction", "no landmarks to measure against" if truths is None else "white: the truth"]

@@ -49,9 +49,14 @@ def annotate(
         if anchor is not None:
             axes.plot(*zip(anchor, points[k], strict=True), color=ink, linewidth=0.5, alpha=0.8, zorder=3.6)
         axes.text(
-            *(x + width / 2, y),
+            x + width / 2,
+            y,
             texts[k],
-            **{"ha": "center", "va": "center_baseline", "fontsize": font, "color": ink, "zorder": 4.0},
+            ha="center",
+            va="center_baseline",
+            fontsize=font,
+            color=ink,
+            zorder=4.0,
             path_effects=stroke,
             parse_math=False,  # a name may hold a dollar sign
         )
