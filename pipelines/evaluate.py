@@ -10,7 +10,9 @@ def main() -> None:
     from brule.stages.evaluate import evaluate
 
     report = evaluate(config.read(Path("params.yaml")))
-    print(wording.verdict(report["test"]))  # for the whole table: python pipelines/report.py
+    print(
+        wording.verdict(report["test"]), *wording.warnings(report), sep="\n"
+    )  # for the whole table: python pipelines/report.py
 
 
 if __name__ == "__main__":

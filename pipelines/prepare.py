@@ -14,7 +14,8 @@ RAW = Path("data/raw")
 def run() -> None:
     parameters = config.read("params.yaml")
     try:
-        counts = prepare(RAW, CROPS, parameters.prepare, parameters.seed, parameters.data.normaliser)
+        normaliser, mode = parameters.data.normaliser, parameters.train.mode
+        counts = prepare(RAW, CROPS, parameters.prepare, parameters.seed, normaliser, mode)
     except BruleError as error:
         if not str(error).startswith(f"{RAW}/") or "dvc repro" in str(error):
             raise

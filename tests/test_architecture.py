@@ -267,7 +267,11 @@ def test_the_params_of_a_stage_are_what_its_code_reads(stage: str) -> None:
     read = {key for path in paths for key in parameters_read(path)}
     read = {key for key in read if key.split(".")[0] not in ("machine", "tracking")}
     declared = set(STAGES[stage]["params"])
-    named = {"data.source", "prepare.labelled"}  # what a run calls its data, which are a dependency themselves
+    named = {
+        "data.source",
+        "data.extra",
+        "prepare.labelled",
+    }  # what a run calls its data, which are a dependency themselves
     assert not {key for key in read - named if not inside(key, tuple(declared))}, "read but not declared"
     assert not {key for key in declared if not any(inside(other, (key,)) or inside(key, (other,)) for other in read)}
 

@@ -103,6 +103,28 @@ def test_numbers_stand_beside_floor_and_oracles() -> None:
     assert "abc123" in text and "f" * 32 in text
 
 
+def test_every_error_stands_with_its_number_of_photos_and_few_come_with_a_warning() -> None:
+    many = card.write(detector(), report(SCORES | {"margin": 0.214}), MANIFEST, TRAINED)
+    assert (
+        "Its error of 7.12 % (± 0.21, 500 photos) is 59 %" in many
+        and "interval of the test NME is 6.91 to 7.34 %" in many
+    )
+    assert "| error, % | test NME (500 photos) | test W₁ (500 photos) | validation NME (300 photos) |" in many
+    assert "caution" not in many
+    few = card.write(detector(), report(SCORES | {"images": 6}, validation=SCORES | {"images": 1}), MANIFEST, TRAINED)
+    assert "**Read it with caution: the test error rests on 6 photos and the validation error rests on 1 photo." in few
+    assert "Label more photos, or raise `prepare.test` or `prepare.validation`." in few
+    assert "caution" not in card.write(detector(), report(SCORES | {"images": 20}), MANIFEST, TRAINED)
+
+
+def test_the_card_says_what_the_file_says_of_its_training() -> None:
+    facts = {"source": "300w and celeba", "images": 900, "labelled": 12, "shapes": 800}
+    text = card.write(detector("semi-supervised", **facts), report(SCORES), MANIFEST, TRAINED)
+    assert "Trained (semi-supervised) on 900 images of `300w and celeba`, 12 of them with their landmarks, and" in text
+    older = card.write(detector(), report(SCORES), MANIFEST, TRAINED)
+    assert "What it was trained on is not on record in its file beyond its mode, unsupervised." in older
+
+
 @pytest.mark.parametrize("nme", [17.5, 30.0])
 def test_a_detector_that_learned_nothing_is_called_so(nme: float) -> None:
     text = card.write(detector(), report(SCORES | {"nme": nme}), MANIFEST, TRAINED)

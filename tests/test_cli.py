@@ -149,7 +149,7 @@ def test_a_bad_photo_is_reported_and_the_others_are_answered(run: Run) -> None:
     code, out, error = run("predict", "photos", "missing.jpg", "empty", "nothing*.png")
     assert code == 1
     assert [line["image"] for line in rows(out)[::3]] == ["photos/a.jpg", "photos/b.png", "photos/more/a.png"]
-    told = [line for line in error.splitlines() if "Finding landmarks" not in line]
+    told = [line for line in error.splitlines() if "Finding landmarks" not in line and "trained" not in line]
     assert sorted(line.partition(":")[0] for line in told) == ["empty", "missing.jpg", "nothing*.png", "photos/bad.jpg"]
 
 
@@ -165,6 +165,22 @@ def test_a_place_that_takes_no_table_is_reported_before_the_work(run: Run, out: 
     monkeypatch.setattr("brule.detector.model.load", lambda _: pytest.fail("the detector was loaded"))
     code, _, error = run("predict", "photos/b.png", "--out", out)
     assert code == 1 and error.startswith(words) and error.count("\n") == 1
+
+
+def test_it_says_what_the_detector_was_trained_on(run: Run) -> None:
+    _, out, error = run("predict", "photos/a.jpg")
+    assert error.startswith("models/detector.safetensors: What it was trained on is not on record") and "," in out
+    header = {"mode": "unsupervised", "source": "folder", "images": 45, "labelled": 0, "shapes": 1}
+    path = Path("models/detector.safetensors")
+    detector = brule.load(path)
+    facts = {
+        name: getattr(detector, name) for name in ("barycenter", "scheme", "image_size", "map_size", "architecture")
+    }
+    save(path, detector.encoder, training=header, **facts)
+    told = run("predict", "photos/a.jpg")[2].splitlines()[0]
+    assert told.endswith(
+        "Trained (unsupervised) on 45 images of `folder` without their landmarks and 1 unpaired shape."
+    )
 
 
 def test_an_empty_name_is_reported(run: Run) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme
-from brule.figures import grids, theme
+from brule.figures import grids, labels, theme
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
@@ -52,12 +52,70 @@ def test_landmarks_are_drawn_where_they_are(tmp_path: Path) -> None:
         assert not near(found, x + 0.25 * 192, y + 0.25 * 192, theme.PARTS[0])
 
 
+def test_images_without_landmarks_are_shown_below_the_few_that_have_some(tmp_path: Path) -> None:
+    scheme, path = Scheme.plain(["only"]), tmp_path / "overlays.png"
+    images, blank = np.zeros((2, 64, 64, 3), np.uint8), np.full((9, 64, 64, 3), 90, np.uint8)
+    places, truth = np.full((9, 1, 2), [0.25, 0.75]), np.full((2, 1, 2), [0.75, 0.25])
+    several = {"columns": 3, "unlabelled": blank, "answers": places}
+    figures.overlays(images, places[:2], truth, np.array([3.0, 9.0]), scheme, path, **several)
+    canvas = Canvas({"best to worst": images, "unseen": blank[:3], "unseen ": blank[3:6]}, 192, 22, "footer")
+    found = picture(path)
+    assert found.shape[:2] == (canvas.height, canvas.width)
+    for row in (1, 2):
+        x, y = canvas.corner(row, 2)
+        assert near(found, x + 0.25 * 192, y + 0.75 * 192, theme.PARTS[0])
+        assert not near(found, x + 0.75 * 192, y + 0.25 * 192, "white"), "there is no truth to draw"
+    figures.overlays(images[:0], places[:0], None, None, scheme, tmp_path / "blind.png", **several)
+    assert picture(tmp_path / "blind.png").std() > 5
+    figures.overlays(images[:0], places[:0], None, None, scheme, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_sides_are_told_apart_by_names_and_else_by_order() -> None:
+    assert theme.side_of(Scheme.plain(["right eye", "left eye", "nose"])) == (1, -1, 0)
+    assert theme.side_of(Scheme(("a", "b", "c"), (2, 1, 0))) == (-1, 0, 1)
+    assert theme.side_of(PLAIN) == (0,) * 5 and not theme.told_by(PLAIN)
+    light = theme.colours(IBUG68).mean(1)
+    assert all(light[k] > light[other] for k, other in enumerate(IBUG68.flip or ()) if theme.side_of(IBUG68)[k] < 0)
+
+
+@pytest.mark.parametrize("scheme", [IBUG68, PLAIN, Scheme.plain(["only"])])
+@pytest.mark.parametrize("scale", [40, 400])
+def test_labels_cover_neither_landmarks_nor_each_other(scheme: Scheme, scale: float) -> None:
+    points = np.random.default_rng(5).uniform(0.2, 0.8, (len(scheme.names), 2)) * scale
+    words = labels.texts(scheme, names=len(scheme.names) <= labels.NAMED)
+    placed = list(labels.places(points, scheme, words, 10.0, 4.0, (0.0, 0.0, float(scale), float(scale))))
+    assert len({k for k, _, _ in placed}) == len(placed) <= len(points)
+    assert placed or scale == 40, "where there is room some have a place"
+    boxes = np.array([[x, y - 5.75, x + width, y + 5.75] for _, (x, y, width), _ in placed]).reshape(-1, 4)
+    assert (boxes >= 0).all() and (boxes <= scale).all()
+    for one, box in enumerate(boxes):
+        inside = (points > box[:2]).all(1) & (points < box[2:]).all(1)
+        over = (boxes[:, :2] < box[2:] - 1e-9).all(1) & (boxes[:, 2:] > box[:2] + 1e-9).all(1)
+        assert not inside.any() and np.flatnonzero(over).tolist() == [one]
+
+
+def test_what_is_labelled_first_is_spread_and_keeps_pairs_together() -> None:
+    points = np.random.default_rng(6).uniform(0, 1, (68, 2))
+    order = labels.order(points, IBUG68.flip)
+    assert sorted(order) == list(range(68))
+    assert IBUG68.flip is not None
+    pairs = [k for k in order if k != IBUG68.flip[k]]
+    assert all(order.index(IBUG68.flip[k]) - order.index(k) in (1, -1) for k in pairs)
+    assert sorted(labels.order(np.zeros((4, 2)), None)) == [0, 1, 2, 3], "points that coincide are there once, too"
+
+
 def test_rows_are_best_median_worst() -> None:
     errors = np.random.default_rng(0).permutation(21).astype(float)
     rows = _choose(errors, 21, ("best", "median", "worst"), 3)
     assert [sorted(errors[index]) for index in rows.values()] == [[0, 1, 2], [9, 10, 11], [18, 19, 20]]
     few = _choose(errors[:2], 2, ("best", "median", "worst"), 8)
-    assert all(len(index) == 2 for index in few.values()), "a set smaller than a row shows what it has"
+    assert list(few) == ["best to worst"] and len(few["best to worst"]) == 2, (
+        "too few to tell rows apart are there once"
+    )
+    some = _choose(errors[:7], 7, ("best", "median", "worst"), 4)
+    assert list(some) == ["best", "worst"] and sorted(np.concatenate(list(some.values()))) == list(range(7))
+    assert _choose(None, 0, ("best", "median", "worst"), 4) == {}
     blind = _choose(None, 21, ("best", "median", "worst"), 3)
     assert len({int(k) for index in blind.values() for k in index}) == 9, "without errors: nine different images"
 

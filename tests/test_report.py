@@ -255,6 +255,17 @@ def test_cost_origin_and_every_parameter_are_on_the_page() -> None:
         assert f"<dt>{name.partition('.')[2] or name}</dt>" in terms
 
 
+def test_few_photos_are_warned_of_above_everything_else() -> None:
+    few = {name: {**run().report[name], "images": count} for name, count in {"test": 6, "validation": 263}.items()}
+    seen = Page(page(run(report=few)))
+    assert (
+        "Read it with caution: the test error rests on 6 photos." in seen.text
+        and "caution" not in Page(page(run())).text
+    )
+    assert seen.row("error, %")[1:] == ["test NME (6 photos)", "test W₁ (6 photos)", *seen.row("error, %")[3:]]
+    assert "Mean error on the test split (6 photos)" in seen.text
+
+
 def test_what_another_detector_saw_is_not_denied() -> None:
     started = replace(run().detector, training={"mode": "unsupervised", "initial": "0123"})
     assert "without a single annotated image" in Page(page(run())).text

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from brule.data.prepared import Crops
@@ -94,12 +95,30 @@ def test_the_barycenter_scores_the_floor_and_oracles_lie_below(truth: np.ndarray
     assert found["w1"] <= found["nme"] + 1e-6
 
 
+@pytest.mark.parametrize("count", [2, 6, 40])
+def test_the_margin_is_scipy_s_interval(count: int) -> None:
+    errors = np.random.default_rng(count).gamma(4, 1, count)
+    low, high = stats.ttest_1samp(errors, 0).confidence_interval(0.95)
+    margin = scores.margin(errors)
+    assert margin is not None
+    assert (errors.mean() - margin, errors.mean() + margin) == pytest.approx((low, high))
+    assert scores.margin(errors[:1]) is None, "one photo says nothing of the others"
+
+
+def test_the_interval_of_few_photos_holds_what_it_promises() -> None:
+    """Of 2000 sets of six photos, whose errors are skewed as those of a detector are, some 95 % hold the true mean."""
+    draws = np.random.default_rng(0).gamma(4, 1, (2000, 6))
+    held = [abs(errors.mean() - 4) <= (scores.margin(errors) or 0) for errors in draws]
+    assert 0.91 < np.mean(held) < 0.97
+
+
 def test_only_labelled_images_count(truth: np.ndarray) -> None:
     partly = truth.copy()
     partly[::2] = np.nan
     answers = truth + 1  # were answers paired with the wrong labels, the error would not be that of a shift
-    split = measure(known(answers[1::2]), crops(partly, 20), SHAPE)
-    assert split.scores["images"] == 10 == len(split.images) == len(split.points)
+    split = measure(known(answers), crops(partly, 20), SHAPE)
+    assert split.scores["images"] == 10 and len(split.images) == len(split.points) == 20
+    assert split.known.tolist() == list(range(1, 20, 2))
     expected = 100 * np.sqrt(2) / np.linalg.norm(truth[1::2, 0] - truth[1::2, 1], axis=-1)
     np.testing.assert_allclose(split.errors["detector"], expected, rtol=1e-4)
 
@@ -128,10 +147,10 @@ def test_equivariance_tells_whether_a_detector_follows_the_image() -> None:
     for image in images:
         for level, (px, py) in zip(LEVELS.tolist(), SHAPE + rng.normal(0, 0.03, (4, 2)), strict=True):
             image[(x - px) ** 2 + (y - py) ** 2 < 0.07**2] = round((level + 1) * 127.5)
-    following, fixed = collapse_monitors(SEES, images, SHAPE, batch=5), collapse_monitors(BLIND, images, SHAPE)
+    following, fixed = collapse_monitors(SEES, images, SHAPE), collapse_monitors(BLIND, images, SHAPE)
     assert following["equivariance"] < 0.06 < 0.1 < fixed["equivariance"]
     assert fixed["entropy"] == pytest.approx(np.log(64 * 64), rel=1e-3)
-    assert collapse_monitors(SEES, images, SHAPE, batch=5) == following, "the deformations are the same every time"
+    assert collapse_monitors(SEES, images, SHAPE) == following, "the deformations are the same every time"
     assert collapse_monitors(SEES, images[:0], SHAPE) == {}
 
 

@@ -111,6 +111,32 @@ def test_shapes_are_the_training_part_s_own_in_an_order_that_tells_nothing(raw: 
     assert flat == sorted(flat)
 
 
+@pytest.mark.parametrize(
+    ("mode", "shapes", "listed", "held"),
+    [
+        ("unsupervised", True, None, 5),
+        ("semi-supervised", True, None, 2),  # these may all be used for training
+        ("semi-supervised", True, "face_3", 4),  # but not these
+        ("unsupervised", False, None, 2),  # the shapes of training are its own
+    ],
+)
+def test_few_labels_go_where_the_run_has_use_for_them(tmp_path: Path, people: Path, mode, shapes, listed, held):
+    for number in range(5, 20):
+        (people / f"face_{number}.pts").unlink()
+    (tmp_path / "s").mkdir()
+    shutil.copy(people / "face_1.pts", tmp_path / "s")
+    given = str(tmp_path / "s") if shapes else None
+    fetch(sections.data(source="folder", location=str(people), shapes=given), 0, tmp_path / "raw")
+    if listed:
+        (tmp_path / "list.txt").write_text(f"folder/{listed}")
+        listed = str(tmp_path / "list.txt")
+    folder = made(tmp_path / "raw", sections.prepare(labelled=listed, validation=0.2, test=0.2), mode=mode)
+    parts = {split: prepared.load(folder, split, labels=False) for split in ("train", "validation", "test")}
+    assert {split: len(part) for split, part in parts.items()} == {"train": 12, "validation": 4, "test": 4}
+    assert sum(parts[split].index.labelled.sum() for split in ("validation", "test")) == held
+    assert len(prepared.load_shapes(folder)) == (1 if shapes else 3)
+
+
 def test_scrambling_the_pairing_leaves_the_shapes_byte_equal(raw: Path):
     """Whoever owns which landmarks: without labels the prepared folder holds the same shapes."""
     options = sections.prepare(validation=0, test=0)

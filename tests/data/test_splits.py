@@ -77,6 +77,55 @@ def test_few_labels_reach_every_split():
     assert Counter(divided(records)[1000:]) == {"train": 15, "validation": 2, "test": 3}
 
 
+def few(labelled: int, blank: int) -> list[Record]:
+    return [record(f"u{i}", points=False) for i in range(blank)] + [record(f"l{i}") for i in range(labelled)]
+
+
+def measured(records: list[Record], kept: tuple[str, ...] = (), seed: int = 0) -> dict[str, Split | None]:
+    splits = assign(records, [each.group for each in records], SHARES, seed, kept, measure_first=True)
+    return dict(zip((each.image for each in records), splits, strict=True))
+
+
+def counted(splits: dict[str, Split | None], letter: str) -> Counter[Split | None]:
+    return Counter(split for name, split in splits.items() if name[0] == letter)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_that_training_cannot_use_measure_first(seed):
+    ten = measured(few(10, 50), seed=seed)
+    assert counted(ten, "l") == {"validation": 4, "test": 6}, (
+        "in place of the 1 and 2 that the shares of ten would give"
+    )
+    assert Counter(ten.values()) == {"train": 45, "validation": 6, "test": 9}, "the sizes are the shares of all photos"
+    many_labels = measured(few(25, 75), seed=seed)
+    assert counted(many_labels, "l") == {"validation": 10, "test": 15}, "no photo without landmarks is held out"
+    assert counted(measured(few(30, 70), seed=seed), "l") == {"train": 5, "validation": 10, "test": 15}
+    assert counted(measured(few(1, 59), seed=seed), "l") == {"test": 1}
+
+
+@pytest.mark.parametrize("records", [many(60), few(30, 30), few(95, 5), few(0, 40)])
+def test_where_labels_are_not_few_the_draw_is_the_old_one(records):
+    assert list(measured(records).values()) == divided(records)
+
+
+def test_a_photo_labelled_later_for_training_moves_no_other():
+    """The label loop: errors before and after are measured on the same photos."""
+    before = measured(few(10, 50))
+    later = [record(each.image, points=each.points is not None or each.image in ("u3", "u7")) for each in few(10, 50)]
+    after = measured(later, kept=("u3", "u7"))
+    assert {name: split for name, split in after.items() if name[0] == "l"} == {
+        name: split for name, split in before.items() if name[0] == "l"
+    }
+    assert after["u3"] == after["u7"] == "train"
+    assert Counter(after.values()) == Counter(before.values())
+
+
+def test_few_labels_fill_only_the_part_that_the_source_lacks():
+    own = [record(f"t{i}", split="test") for i in range(5)]
+    splits = measured([*few(4, 36), *own])
+    assert counted(splits, "l") == {"validation": 4} and counted(splits, "t") == {"test": 5}
+
+
 def test_an_extra_image_of_a_held_out_photo_is_left_out():
     records = [record("a", split="train"), record("b", split="test"), record("x", "b", "train", extra=True)]
     records.append(record("y", split="train", extra=True))

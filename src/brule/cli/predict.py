@@ -40,6 +40,9 @@ with the box, 17.4 % without it, and 5.5 % with --refine.
 x and y are pixels of the photo as it is displayed, and 0 is the centre of the first one (a .pts counts from 1). The
 confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
 
+The first line on stderr says what the detector was trained on. --overlay draws edges, and the landmarks' names or, if
+there are more than 24, their numbers from 0. Of mirrored pairs the left landmark is light and the right one dark.
+
 A video is answered frame by frame (this needs pip install -e '.[video]'). The result is NAME.mp4.csv or .json in --out,
 with one line per landmark, the number of the frame and its time in seconds; --overlay draws the landmarks into an .mp4.
 With --refine, the detector also looks at each frame around the points of the previous one. The one-euro filter smooths
@@ -85,7 +88,10 @@ def run(args: argparse.Namespace) -> bool:
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
     if args.out:
         _make_room(args)
+    from brule.stages.wording import trained_on
+
     detector = load(args.model)
+    print(f"{args.model}: {trained_on(detector)}", file=sys.stderr)
     photos = {path: place for path, place in chosen.items() if not _is_film(path)}
     failed |= bool(photos) and _photos(args, detector, photos)
     for path in filter(_is_film, chosen):

@@ -42,12 +42,21 @@ class Crop:
 
 
 def framed(
-    raw: Path, records: Sequence[Record], prepare: config.Prepare, seed: int, labelled: Collection[str]
+    raw: Path,
+    records: Sequence[Record],
+    prepare: config.Prepare,
+    seed: int,
+    labelled: Collection[str],
+    measure_first: bool = False,
 ) -> list[Crop]:
-    """Split and square of every image that is used. Photos whose names are in `labelled` stay in the training part."""
+    """Split and square of every image that is used. Photos whose names are in `labelled` stay in the training part.
+
+    `measure_first`: few other landmarks go to validation and test first, see `splits.assign`.
+    """
     groups = photo_groups(raw, records)
     kept = {group for record, group in zip(records, groups, strict=True) if record.image in labelled}
-    splits = assign(records, groups, {"validation": prepare.validation, "test": prepare.test}, seed, kept)
+    shares: dict[Split, float] = {"validation": prepare.validation, "test": prepare.test}
+    splits = assign(records, groups, shares, seed, kept, measure_first)
     crops = []
     for record, group, split in zip(records, groups, splits, strict=True):
         if split is None:
@@ -159,21 +168,30 @@ BLOCK = 512
 
 
 def prepare(
-    raw: Path, destination: Path, prepare: config.Prepare, seed: int, normaliser: tuple[int, int] | None = None
+    raw: Path,
+    destination: Path,
+    prepare: config.Prepare,
+    seed: int,
+    normaliser: tuple[int, int] | None = None,
+    mode: str = "unsupervised",
 ) -> dict[str, int]:
     """Cut every image of `raw` into `destination`: images, landmarks and index of each split, shapes, and a manifest.
 
     The square of a labelled image comes from its landmark box, even if training may not see the landmarks. An
     unlabelled image has the square of its record, or else the largest one in its middle. `prepare.labelled` is relative
-    to the working directory. `normaliser` replaces the scheme's own pair. All or nothing. Returns the counts. Raises
-    BruleError naming the file.
+    to the working directory. `normaliser` replaces the scheme's own pair. `mode` is `train.mode`: landmarks that are of
+    no use to training measure it. All or nothing. Returns the counts. Raises BruleError naming the file.
     """
     manifest = read_manifest(raw / "manifest.json", _DOWNLOAD)
     records = _records(manifest, raw)
     instead = bool(manifest["extra"]) and manifest["extra"]["use"] == "instead"
     labelled = listed(Path(prepare.labelled), records) if prepare.labelled else set()
     check(prepare, labelled, bool(manifest["shapes"]), instead)
-    kept, lenders = choose(framed(raw, records, prepare, seed, labelled), prepare, seed, instead, labelled)
+    # Without data.shapes the training photos' own landmarks are the shapes, and with a mode other than unsupervised and
+    # no list all of them are labels: then training needs its part of them.
+    spare = bool(manifest["shapes"]) and (mode == "unsupervised" or bool(labelled))
+    crops = framed(raw, records, prepare, seed, labelled, spare)
+    kept, lenders = choose(crops, prepare, seed, instead, labelled)
     own, shapes = _shapes(raw, manifest, lenders, prepare)
     _check_counts(raw, kept, shapes.shape[1])
     scheme = _scheme(manifest, own, shapes.shape[1], normaliser)

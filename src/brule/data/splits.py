@@ -3,6 +3,7 @@
 A source's own split is kept. The list is a text file with one image name per line.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -57,23 +58,32 @@ def assign(
     fractions: Mapping[Split, float],
     seed: int,
     kept: Collection[str] = (),
+    measure_first: bool = False,
 ) -> list[Split | None]:
     """Each record's split: the source's own, and a drawn share of the rest for every split that no record names.
 
     Labelled and unlabelled photos are drawn separately, so that a few labels reach every split. The groups in `kept`
     stay in the training part, and keeping them moves no other group out of validation or test. An extra image of a
-    photo that is in validation or test is left out (None).
+    photo that is in validation or test is left out (None). `measure_first`: training has no use for the landmarks of
+    groups that are not kept, so where these are fewer than half of the photos, they fill validation and test before
+    any photo without landmarks does.
     """
     splits: list[Split | None] = [_known(record) for record in records]
     given = {split for split, record in zip(splits, records, strict=True) if not record.extra}
     missing: list[Split] = [split for split in HELD_OUT if split not in given]
     members, strata = _strata(records, groups, splits)
-    rng = np.random.default_rng([seed, 1])
-    for stratum in strata:
-        queue = [stratum[k] for k in rng.permutation(len(stratum))]
-        for group, split in _drawn(queue, members, missing, fractions, kept).items():
-            for index in members[group]:
-                splits[index] = split
+    free = [group for group in strata[0] if group not in kept]
+    few = 0 < 2 * sum(len(members[group]) for group in free) < sum(map(len, members.values()))
+    if measure_first and few:
+        drawn = _measuring(free, strata[1], members, {split: fractions[split] for split in missing}, kept, seed)
+    else:
+        rng, drawn = np.random.default_rng([seed, 1]), {}
+        for stratum in strata:
+            queue = [stratum[k] for k in rng.permutation(len(stratum))]
+            drawn |= _drawn(queue, members, missing, fractions, kept)
+    for group, split in drawn.items():
+        for index in members[group]:
+            splits[index] = split
     held_out = {group for group, split in zip(groups, splits, strict=True) if split in HELD_OUT}
     for index, (record, group) in enumerate(zip(records, groups, strict=True)):
         if record.extra:
@@ -136,6 +146,46 @@ def _drawn(
             group = free.pop()
             gaps[target] -= len(members[group])
             drawn[group] = target
+    return drawn
+
+
+def _measuring(
+    labelled: Sequence[str],
+    blank: Sequence[str],
+    members: Mapping[str, list[int]],
+    fractions: Mapping[Split, float],
+    kept: Collection[str],
+    seed: int,
+) -> dict[str, Split]:
+    """As many `labelled` groups as validation and test have room for, in proportion to their sizes; the rest is blank.
+
+    The sizes are the shares of all photos. A group's place in the queue follows from the seed and its own name, so that
+    a photo that is labelled later, or listed for training, moves no other photo.
+    """
+
+    def queue(groups: Sequence[str]) -> list[str]:
+        return sorted(groups, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest())
+
+    total = sum(map(len, members.values()))
+    sizes = {split: round(share * total) for split, share in fractions.items()}
+    given = sum(len(members[group]) for group in labelled)
+    share = min(1.0, given / max(1, sum(sizes.values())))
+    drawn: dict[str, Split] = {}
+    rest = queue(labelled)
+    for position, (split, size) in enumerate(sizes.items(), 1):
+        # The last part takes all that is left up to its size: rounding must not send a label to training.
+        wanted = size if position == len(sizes) else round(share * size)
+        while wanted > 0 and rest:
+            group = rest.pop()
+            wanted -= len(members[group])
+            sizes[split] -= len(members[group])
+            drawn[group] = split
+    rest = [group for group in queue(blank) if group not in kept]
+    for split, size in sizes.items():
+        while size > 0 and rest:
+            group = rest.pop()
+            size -= len(members[group])
+            drawn[group] = split
     return drawn
 
 

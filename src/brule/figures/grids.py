@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.figures.theme import FAINT, INK, WARNING, Sheet, colours, draw
+from brule.figures.labels import NAMED, annotate, texts
+from brule.figures.theme import FAINT, INK, WARNING, Sheet, colours, draw, told_by
 
 Images = npt.NDArray[np.uint8]
 Points = npt.NDArray[Any]
@@ -23,7 +24,7 @@ Errors = npt.NDArray[Any] | None
 LONGEST = 1600
 """Pixels of a photo's longer side. Larger photos are reduced to it."""
 # The shorter side of a smaller photo is enlarged to this, as far as LONGEST allows.
-_SHORTEST = 240
+_SHORTEST = 720
 _DPI = 150.0
 _POINTS = 72 / _DPI  # typographic points per pixel
 _GAP = 6
@@ -121,28 +122,51 @@ def overlays(
     path: Path | str,
     titles: Sequence[str] = ("best", "median", "worst"),
     columns: int = 6,
+    unlabelled: Images | None = None,
+    answers: Points | None = None,
 ) -> None:
     """The detector's best, median and worst images: predictions coloured by part, the truth as white dots, and errors.
 
     images (N, S, S, 3) uint8; predictions and truths (N, K, 2) in crop units; errors (N,) in percent. Without errors,
-    images spread evenly over the set, with predictions only.
+    images spread evenly over the set, with predictions only. `unlabelled` images (M, S, S, 3) with their predictions
+    `answers` (M, K, 2) have rows of their own, called unseen: at least one, and as many as the others leave free.
+    Nothing is drawn if there is no image at all. Landmarks that are few have their numbers.
     """
+    many = 0 if unlabelled is None else len(unlabelled)
+    if not len(images) + many:
+        return
     chosen = _choose(errors, len(images), titles, columns)
-    rows = {label: images[index] for label, index in chosen.items()}
-    footer = "in colour: the prediction; " + (
-        "no landmarks to measure against" if truths is None else "white: the truth"
-    )
-    canvas = Canvas(rows, cell(images.shape[1], 192), caption=0 if errors is None else 22, footer=footer)
+    rows: dict[str, Images] = {title: images[index] for title, index in chosen.items()}
+    found = [predictions[index] for index in chosen.values()]
+    if unlabelled is not None and answers is not None and many:
+        free = titles[len(rows) :] or titles[:1]
+        for number, index in enumerate(_choose(None, many, free, columns).values()):
+            rows["unseen" + " " * number] = unlabelled[index]
+            found.append(answers[index])
+    notes = ["in colour: the prediction", "no landmarks to measure against" if truths is None else "white: the truth"]
+    footer = "; ".join([*notes, *filter(None, [told_by(scheme)])])
+    side = cell(next(iter(rows.values())).shape[1], 192)
+    canvas = Canvas(rows, side, caption=0 if errors is None else 22, footer=footer)
     size = dot(len(scheme.names))
     with canvas.sheet(path) as figure:
         axes = canvas.axes(figure)
-        for row, index in enumerate(chosen.values()):
-            answer = canvas.place(predictions[index], row)
-            if truths is not None:
-                _truth(axes, canvas.place(truths[index], row), answer, size)
+        for row, answer in enumerate(canvas.place(points, row) for row, points in enumerate(found)):
+            if truths is not None and row < len(chosen):
+                _truth(axes, canvas.place(truths[list(chosen.values())[row]], row), answer, size)
             draw(axes, answer, scheme, size=size, width=0.8)
+            if len(scheme.names) <= NAMED:
+                _numbered(axes, canvas, row, answer, scheme)
+        for row, index in enumerate(chosen.values()):
             if errors is not None:
                 captions(axes, canvas, row, errors[index])
+
+
+def _numbered(axes: Axes, canvas: Canvas, row: int, answer: Points, scheme: Scheme) -> None:
+    """The landmarks' numbers (N, K, 2) in the cells of a row."""
+    for column, points in enumerate(answer):
+        x, y = canvas.corner(row, column)
+        frame = (x, y, x + canvas.cell, y + canvas.cell)
+        annotate(axes, points, scheme, texts(scheme, names=False), font=4.6, pixel=_DPI / 72, gap=5.0, frame=frame)
 
 
 def dot(landmarks: int) -> float:
@@ -153,13 +177,24 @@ def dot(landmarks: int) -> float:
 def _choose(
     errors: npt.NDArray[Any] | None, count: int, titles: Sequence[str], columns: int
 ) -> dict[str, npt.NDArray[np.intp]]:
-    """The images of each row: equal numbers from the beginning, the middle and the end of the ranking."""
+    """The images of each row: equal numbers from the beginning, the middle and the end of the ranking.
+
+    If there are not enough for different ones in every row, each image is there once, in the order of the ranking.
+    """
     columns = min(columns, count)
+    if not columns:
+        return {}
     if errors is None:
         some = np.linspace(0, count - 1, min(len(titles) * columns, count)).round().astype(np.intp)
         # Rows need different labels, and blanks of different length do not show.
         return {" " * row: some[start : start + columns] for row, start in enumerate(range(0, len(some), columns))}
     ranking = np.argsort(errors, kind="stable")
+    if count < len(titles) * columns:
+        rows = [ranking[start : start + columns] for start in range(0, count, columns)]
+        names = (
+            [f"{titles[0]} to {titles[-1]}"] if len(rows) == 1 else [titles[0], *titles[1 : len(rows) - 1], titles[-1]]
+        )
+        return dict(zip(names, rows, strict=True))
     starts = np.linspace(0, count - columns, len(titles)).round().astype(int)
     return {title: ranking[start : start + columns] for title, start in zip(titles, starts, strict=True)}
 
@@ -222,7 +257,7 @@ def restyled(
 
 
 def photo(image: Image.Image, points: npt.NDArray[Any], path: Path | str, scheme: Scheme) -> None:
-    """An RGB image and its landmarks (K, 2), in its own pixels, 0 at the centre of the first."""
+    """An RGB image and its landmarks (K, 2), in its own pixels, 0 at the centre of the first, with names or numbers."""
     scale = min(LONGEST / max(image.size), max(1.0, _SHORTEST / min(image.size)))
     width, height = (max(1, round(scale * side)) for side in image.size)
     pixels = np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
@@ -235,6 +270,12 @@ def photo(image: Image.Image, points: npt.NDArray[Any], path: Path | str, scheme
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         draw(axes, placed[None], scheme, size=dot, width=0.35 * dot)
+        # As large as the object allows, so that the labels of a small one do not cover the whole photo.
+        span = float(np.linalg.norm(np.ptp(placed, axis=0)))
+        named = len(scheme.names) <= NAMED
+        font = float(np.clip((0.028 if named else 0.017) * span * _POINTS, 4.0, 9.0))
+        gap, frame = (0.6 * dot + 1) / _POINTS, (2.0, 2.0, width - 2.0, height - 2.0)
+        annotate(axes, placed, scheme, texts(scheme, named), font=font, pixel=1 / _POINTS, gap=gap, frame=frame)
 
 
 def marked(pixels: npt.NDArray[np.uint8], points: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[np.uint8]:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from brule.data.schemes import Scheme
 from brule.figures.grids import Images, enlarge
-from brule.figures.theme import FAINT, INK, Sheet, colours, draw
+from brule.figures.labels import NAMED, annotate, texts
+from brule.figures.theme import FAINT, INK, Sheet, colours, draw, told_by
 
 Maps = npt.NDArray[np.float32]
 
@@ -20,12 +21,17 @@ _CELL, _GAP, _MARGIN, _HEAD, _FOOT, _DPI = 288, 8, 14, 30, 24, 150.0
 _NIGHT = 255 * np.array(to_rgb("#0b1620"))
 _AROUND = tuple(place for place in range(9) if place != 4)
 _AT_MOST = 300
+_SIDE = 5.6
+"""Inches."""
 
 
 def barycenter(points: npt.NDArray[Any], shapes: npt.NDArray[Any] | None, scheme: Scheme, path: Path | str) -> None:
-    """Draw X_b (K, 2) over at most 300 of the unpaired shapes (M, K', 2), in crop units. K' may differ from K."""
-    with Sheet(path, 4.4, 4.4) as figure:
-        axes = figure.add_axes((0.03, 0.03, 0.94, 0.9))
+    """Draw X_b (K, 2) over at most 300 of the unpaired shapes (M, K', 2), in crop units. K' may differ from K.
+
+    Its landmarks have their names, or their numbers if they are many: it is the key to the other pictures.
+    """
+    with Sheet(path, _SIDE, _SIDE) as figure:
+        axes = figure.add_axes((0.03, 0.05, 0.94, 0.88))
         origin = "" if shapes is None else f" of {len(shapes)} shapes"
         axes.set_title(f"Barycenter{origin}, {len(points)} landmarks")
         axes.set_axis_off()
@@ -38,6 +44,14 @@ def barycenter(points: npt.NDArray[Any], shapes: npt.NDArray[Any] | None, scheme
             axes.scatter(cloud[:, 0], cloud[:, 1], s=3, c=tint, alpha=0.16, edgecolors="none", zorder=2)
         draw(axes, points[None], scheme, size=5.0, width=1.8, outline="white")
         _frame(axes, points if shapes is None else np.concatenate([points, shapes.reshape(-1, 2)]))
+        axes.apply_aspect()
+        (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+        pixel = (right - left) / (72 * _SIDE * axes.get_position().width)  # a typographic point in crop units
+        named = len(points) <= NAMED
+        font, frame = (7.0 if named else 5.5), (left, top, right, bottom)
+        words, gap = texts(scheme, named), 4.5 * pixel
+        annotate(axes, points, scheme, words, font=font, pixel=pixel, gap=gap, frame=frame, ink=INK, outline="white")
+        figure.text(0.03, 0.015, told_by(scheme), color=FAINT, fontsize=7)
 
 
 def _frame(axes: Any, cloud: npt.NDArray[Any]) -> None:

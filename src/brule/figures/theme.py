@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,37 @@ def part_of(scheme: Scheme) -> tuple[int, ...]:
     return tuple(order.index(label[point]) if point in joined else -1 for point in range(len(label)))
 
 
+@lru_cache(maxsize=8)
+def side_of(scheme: Scheme) -> tuple[int, ...]:
+    """(K,) −1: called left, or the first of a pair whose names do not tell; 1: the other of such a pair; 0: neither."""
+    sides = []
+    for k, other in enumerate(scheme.flip or range(len(scheme.names))):
+        words = [set(re.findall("[a-z]+", scheme.names[i].lower())) for i in (k, other)]
+        left = [("left" in own) - ("right" in own) for own in words]
+        sides.append(
+            0 if k == other else -int(np.sign(left[0])) if left[0] == -left[1] != 0 else -1 if k < other else 1
+        )
+    return tuple(sides)
+
+
+def told_by(scheme: Scheme) -> str:
+    """How the shades tell the two sides apart, in words; empty if no landmark has a mirror image."""
+    sides = side_of(scheme)
+    if not any(sides):
+        return ""
+    named = any("left" in name.lower() for name in scheme.names)
+    return "light: left, dark: right" if named else "light and dark: the first and the second of each mirrored pair"
+
+
 def colours(scheme: Scheme) -> npt.NDArray[np.float64]:
-    """(K, 3) one colour per landmark: that of its part, or the first one if it has no edge."""
-    return np.array([to_rgb(PARTS[part % len(PARTS)] if part >= 0 else PARTS[0]) for part in part_of(scheme)])
+    """(K, 3) one colour per landmark: that of its part, or the first one if it has no edge.
+
+    Of two landmarks that a mirror swaps, the left one is lighter and the right one darker.
+    """
+    tint = np.array([to_rgb(PARTS[part % len(PARTS)] if part >= 0 else PARTS[0]) for part in part_of(scheme)])
+    side = np.array(side_of(scheme))[:, None]
+    shaded: npt.NDArray[np.float64] = np.where(side < 0, 1 - 0.5 * (1 - tint), np.where(side > 0, 0.62 * tint, tint))
+    return shaded
 
 
 def draw(

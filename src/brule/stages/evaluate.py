@@ -34,6 +34,7 @@ from brule.stages.scores import (
     requested_shapes,
     sample_rows,
     speed,
+    spread,
 )
 from brule.tracking import registry
 from brule.tracking.registry import Measured
@@ -63,7 +64,9 @@ def evaluate(config: Config) -> dict[str, Any]:
         splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
         seen = splits["test" if len(splits["test"].images) else "validation"]
         report: dict[str, Any] = {name: split.scores for name, split in splits.items()}
-        report["monitors"] = collapse_monitors(detector, seen.images, X_b, batch)
+        # On the images on which training watched for a collapse, so that both agree about the checkpoint.
+        watched = splits["validation" if len(splits["validation"].images) else "test"]
+        report["monitors"] = collapse_monitors(detector, watched.images, X_b)
         report["alarms"] = _ended(trained) + monitors.alarms(report["monitors"], healthy)
         report["images_per_second"] = speed(detector, seen.images, batch)
         shapes = requested_shapes(splits["validation"].truth, unpaired)
@@ -137,11 +140,20 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
     test, validation = splits["test"], splits["validation"]
     curves = {wording.YARDSTICKS[name]: test.errors[name] for name in _CURVES if test.errors}
     figures.ced(curves, FIGURES / "ced.png")
-    shown = test if len(test.images) else validation
-    if len(shown.images):
-        errors = shown.errors.get("detector")
-        path = FIGURES / "overlays.png"
-        figures.overlays(shown.images, shown.points, shown.truth, errors, detector.scheme, path, columns=columns)
+    shown = validation if test.truth is None else test
+    blank = [(split, np.setdiff1d(np.arange(len(split.images)), split.known)) for split in (test, validation)]
+    blank = [(split, spread(rest, 3 * columns)) for split, rest in blank]  # there may be more than fit into the memory
+    figures.overlays(
+        shown.images[shown.known],
+        shown.points[shown.known],
+        shown.truth,
+        shown.errors.get("detector"),
+        detector.scheme,
+        FIGURES / "overlays.png",
+        columns=columns,
+        unlabelled=np.concatenate([split.images[rest] for split, rest in blank]),
+        answers=np.concatenate([split.points[rest] for split, rest in blank]),
+    )
     limits = monitors.bounds(healthy)
     figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
     trials = pd.read_csv(RESULTS / "history.csv")
@@ -152,7 +164,8 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the scores beside the floor and the oracles, what they mean in words, and where the figures are."""
     console = console or Console()
-    table = Table("error, %", *wording.COLUMNS.values())
+    heads = (head.replace(" photo", "\N{NO-BREAK SPACE}photo") for head in wording.heads(report))
+    table = Table("error, %", *heads)
     for row in wording.errors(report):
         table.add_row(*row)
     console.print(table)
@@ -160,7 +173,7 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         table = Table("images by the GAN", *wording.SAMPLES.values())
         table.add_row("G(shape, z)", *wording.samples(report["samples"]))
         console.print(table)
-    for sentence in (wording.verdict(report["test"]), *report["alarms"]):
+    for sentence in (wording.verdict(report["test"]), *wording.warnings(report), *report["alarms"]):
         console.print(sentence, highlight=False, soft_wrap=True)
     places = f"whole run on one page: {RESULTS}/report.html; figures: {FIGURES}/; model card: {MODELS}/README.md"
     console.print(places, highlight=False, soft_wrap=True)

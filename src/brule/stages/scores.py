@@ -4,6 +4,7 @@ do they look like the training images?"""
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from brule.data.prepared import Crops
 from brule.detector.gan import Gan
@@ -22,11 +24,13 @@ Floats = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
 
 UNMEASURED: dict[str, Any] = {
-    **dict.fromkeys(("nme", "w1", "floor_nme", "floor_w1", "oracle_similarity_nme", "oracle_affine_nme")),
+    **dict.fromkeys(("nme", "margin", "w1", "floor_nme", "floor_w1", "oracle_similarity_nme", "oracle_affine_nme")),
     **dict.fromkeys(("auc_08", "failure_08", "failure_10")),
     "images": 0,
 }
 """The scores of a split without landmarks."""
+_WATCHED = 64
+"""Images in a batch of training's validations, `method.training`."""
 _PARTS = {
     "jaw": {"jaw", "chin"},
     "brows": {"brow", "eyebrow"},
@@ -38,16 +42,18 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Split:
-    """The detector's answers on a split and their errors. Where the split has landmarks, only labelled images count."""
+    """The detector's answers on all images of a split, and their errors on the M labelled ones."""
 
     images: Images
     """(N, S, S, 3)."""
     points: npt.NDArray[np.float32]
     """(N, K, 2): the detector's answers in crop units."""
+    known: npt.NDArray[np.intp]
+    """(M,): the places of the labelled images among the N."""
     truth: Floats | None
-    """(N, K, 2) in crop units. None: no image has landmarks."""
+    """(M, K, 2) in crop units. None: no image has landmarks."""
     errors: dict[str, Floats]
-    """NME (N,) in percent of `detector`, `floor`, `oracle_similarity` and `oracle_affine`; empty without landmarks."""
+    """NME (M,) in percent of `detector`, `floor`, `oracle_similarity` and `oracle_affine`; empty without landmarks."""
     scores: dict[str, Any]
     """Means over the images, under their names in results/metrics.json."""
 
@@ -58,11 +64,12 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> S
     These answer X_b (K, 2) in crop units for every image (the floor), or X_b moved onto each image's true landmarks by
     the best similarity or affine map (the oracles). `batch` is the number of images in one pass of the encoder.
     """
-    if crops.landmarks is None or not len(known := np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))):
-        return Split(crops.images, detector.points(crops.images, batch), None, {}, UNMEASURED)
-    images, truth = crops.images[known], crops.landmarks[known].astype(np.float64)
-    points = detector.points(images, batch)
-    found, scale = points.astype(np.float64), metrics.normaliser(truth, detector.scheme.normaliser)
+    points, none = detector.points(crops.images, batch), np.empty(0, np.intp)
+    known = none if crops.landmarks is None else np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))
+    if crops.landmarks is None or not len(known):
+        return Split(crops.images, points, known, None, {}, UNMEASURED)
+    truth = crops.landmarks[known].astype(np.float64)
+    found, scale = points[known].astype(np.float64), metrics.normaliser(truth, detector.scheme.normaliser)
     errors = {
         "detector": metrics.nme(found, truth, scale),
         "floor": metrics.floor(truth, X_b, scale),
@@ -71,18 +78,31 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> S
     }
     scores: dict[str, Any] = {
         "nme": float(errors["detector"].mean()),
+        "margin": margin(errors["detector"]),
         "w1": float(metrics.w1_score(found, truth, scale).mean()),
         **{f"{name}_nme": float(errors[name].mean()) for name in ("floor", "oracle_similarity", "oracle_affine")},
         "floor_w1": float(metrics.w1_score(np.tile(X_b, (len(truth), 1, 1)), truth, scale).mean()),
         "auc_08": float(metrics.auc(errors["detector"], 8.0)),
         "failure_08": float(metrics.failure_rate(errors["detector"], 8.0)),
         "failure_10": float(metrics.failure_rate(errors["detector"], 10.0)),
-        "images": len(images),
+        "images": len(known),
     }
     if groups := parts(detector.scheme.names):
         each = {name: metrics.nme(found[:, k], truth[:, k], scale) for name, k in groups.items()}
         scores["parts"] = {name: float(values.mean()) for name, values in each.items()}
-    return Split(images, points, truth, errors, scores)
+    return Split(crops.images, points, known, truth, errors, scores)
+
+
+def margin(errors: Floats) -> float | None:
+    """Half the width of the 95 % confidence interval of the mean of errors (N,), by Student's t; None below two.
+
+    It takes the photos for independent draws. Student's t, and not the normal distribution or a bootstrap: of few
+    photos these would claim too much.
+    """
+    count = len(errors)
+    if count < 2:
+        return None
+    return float(student.ppf(0.975, count - 1) * np.std(errors, ddof=1) / math.sqrt(count))
 
 
 def parts(names: tuple[str, ...]) -> dict[str, list[int]]:
@@ -93,9 +113,13 @@ def parts(names: tuple[str, ...]) -> dict[str, list[int]]:
     return groups if len(groups) > 1 else {}
 
 
-def collapse_monitors(detector: Detector, images: Images, X_b: Floats, batch: int = 64) -> dict[str, float]:
-    """The monitors of collapse, `maths.monitors`, which need no landmarks; empty without images (N, S, S, 3)."""
-    batches = (detector.tensor(images[start : start + batch]) for start in range(0, len(images), batch))
+def collapse_monitors(detector: Detector, images: Images, X_b: Floats) -> dict[str, float]:
+    """The monitors of collapse, `maths.monitors`, which need no landmarks; empty without images (N, S, S, 3).
+
+    On the images of the validation split they are those that training measured for this checkpoint: its deformations
+    are drawn batch by batch, so the batches must be training's.
+    """
+    batches = (detector.tensor(images[start : start + _WATCHED]) for start in range(0, len(images), _WATCHED))
     return probe(detector.log_maps, batches, X_b, detector.scheme.normaliser)[1]
 
 

@@ -303,8 +303,17 @@ def _write(training: Training, tuner: Online | None, carried: dict[str, Any], ru
 
 
 def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> None:
-    """The encoder's moving average as it stands; `about`: what the file says of its training beside the mode."""
+    """The encoder's moving average as it stands; `about`: what the file says of its training beside mode and data."""
     config, inputs = training.config, training.inputs
+    extra, sources = config.data.extra, [config.data.source]
+    if extra:
+        sources = [*(sources if extra.use == "join" else []), extra.source]
+    data = {
+        "source": " and ".join(sources),
+        "images": len(inputs.gan),  # every image that either algorithm saw
+        "labelled": 0 if inputs.encoder.landmarks is None else len(inputs.encoder),
+        "shapes": len(inputs.shapes),
+    }
     model.save(
         path,
         training.networks.E_ema.module,
@@ -314,7 +323,7 @@ def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> N
         map_size=config.model.map_size,
         architecture=config.model.encoder.model_dump(),
         framing=prepared.load_framing(prepared.CROPS),
-        training={"mode": config.train.mode, "version": method.VERSION, **about, "initial": inputs.origin},
+        training={"mode": config.train.mode, "version": method.VERSION, **about, "initial": inputs.origin, **data},
     )
 
 

@@ -28,6 +28,8 @@ COLUMNS = {
     ("validation", "w1"): "validation W₁",
 }
 """(split, score) → the column heads of the table of errors."""
+FEW = 20
+"""Below so many photos an error comes with a warning."""
 SAMPLES = {
     "nme": "NME, %",
     "nme_floor": "floor, %",
@@ -106,10 +108,41 @@ def verdict(scores: Facts) -> str:
         return "There are no landmarks to measure against, so its error is unknown."
     if nme >= floor:
         return (
-            f"It does not beat the floor: its error is {nme:.2f} %, while answering with the barycenter everywhere "
-            f"gives {floor:.2f} %. It has learned nothing."
+            f"It does not beat the floor: its error is {nme:.2f} % ({basis(scores)}), while answering with the "
+            f"barycenter everywhere gives {floor:.2f} %. It has learned nothing."
         )
-    return f"Its error of {nme:.2f} % is {100 * (1 - nme / floor):.0f} % below the floor of {floor:.2f} %."
+    below = f"{100 * (1 - nme / floor):.0f} % below the floor of {floor:.2f} %"
+    return f"Its error of {nme:.2f} % ({basis(scores)}) is {below}."
+
+
+def basis(scores: Facts) -> str:
+    """What the error of a split rests on: `± 0.35, 12 photos`. The margin is that of the 95 % interval, if known."""
+    margin = scores.get("margin")
+    return ("" if margin is None else f"± {margin:.2f}, ") + photos(scores["images"])
+
+
+def photos(count: int) -> str:
+    """`1 photo`, `12 photos`."""
+    return f"{count} photo" if count == 1 else f"{count} photos"
+
+
+def warnings(report: Facts) -> list[str]:
+    """A sentence where an error rests on fewer than FEW photos, and what to do."""
+    few = {name: report[name]["images"] for name in ("test", "validation")}
+    few = {name: count for name, count in few.items() if 0 < count < FEW}
+    if not few:
+        return []
+    errors = " and ".join(f"the {name} error rests on {photos(count)}" for name, count in few.items())
+    keys = " or ".join(f"`prepare.{name}`" for name in few)
+    return [
+        f"Read it with caution: {errors}. With fewer than {FEW}, another choice of photos may give quite another "
+        f"number. Label more photos, or raise {keys}."
+    ]
+
+
+def heads(report: Facts) -> list[str]:
+    """The column heads of the table of errors, each with the number of photos that its column rests on."""
+    return [f"{head} ({photos(report[split]['images'])})" for (split, _), head in COLUMNS.items()]
 
 
 def errors(report: Facts) -> list[list[str]]:
@@ -135,11 +168,20 @@ def measured(report: Facts) -> str:
     )
     if test["nme"] is not None:
         text += (
-            f" On the test split, the area under the cumulative error curve up to 8 % is {test['auc_08']:.3f}; "
+            f"{_interval(test)} On the test split, the area under the cumulative error curve up to 8 % is "
+            f"{test['auc_08']:.3f}; "
             f"{100 * test['failure_08']:.1f} % of the images have an error above 8 %, and "
             f"{100 * test['failure_10']:.1f} % have one above 10 %."
         )
     return text
+
+
+def _interval(scores: Facts) -> str:
+    """How sure the mean error is; older reports do not say."""
+    if (margin := scores.get("margin")) is None:
+        return ""
+    low, high = max(0.0, scores["nme"] - margin), scores["nme"] + margin
+    return f" The 95 % confidence interval of the test NME is {low:.2f} to {high:.2f} % (Student's t over the photos)."
 
 
 def samples(scores: Facts) -> list[str]:
@@ -170,7 +212,7 @@ def sampled(report: Facts) -> str:
 
 def saw(detector: Detector, manifest: Facts, report: Facts) -> str:
     """What training was shown, and how the checkpoint was chosen."""
-    text = _SAW.get(mode(detector), "What it was is not on record.")
+    text = f"{trained_on(detector)} {_SAW.get(mode(detector), '')}".strip()
     counts = manifest.get("counts")
     if isinstance(counts, Mapping) and counts:
         text += f" Size of the prepared data: {listed(counts)}."
@@ -186,6 +228,19 @@ def saw(detector: Detector, manifest: Facts, report: Facts) -> str:
             "evaluation."
         )
     return text
+
+
+def trained_on(detector: Detector) -> str:
+    """What the detector was trained on, as its own file tells it: the source, how many images, labels and shapes."""
+    facts = detector.training
+    if facts.get("images") is None:
+        known = f" beyond its mode, {mode(detector)}" if "mode" in facts else ""
+        return f"What it was trained on is not on record in its file{known}."
+    shapes, labelled = facts.get("shapes"), facts.get("labelled")
+    with_labels = f", {labelled} of them with their landmarks," if labelled else " without their landmarks"
+    origin = f" of `{facts['source']}`" if facts.get("source") else ""
+    given = f" and {shapes} unpaired {'shape' if shapes == 1 else 'shapes'}" if shapes else ""
+    return f"Trained ({mode(detector)}) on {facts['images']} images{origin}{with_labels}{given}."
 
 
 def limits(detector: Detector, report: Facts) -> list[str]:
