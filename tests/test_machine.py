@@ -22,7 +22,7 @@ class Stub(nn.Module):
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, seconds: dict[Pace, float]) -> None:
-    monkeypatch.setattr(machine, "_seconds", lambda module, images, choice: seconds[choice])
+    monkeypatch.setattr(machine, "_seconds", lambda module, images, choice, *_, **__: seconds[choice])
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(4)), raising=False)
 
 

@@ -1,4 +1,4 @@
-"""Find named landmarks in photos and videos with a trained detector."""
+"""Train a detector of named landmarks on your own photos, and find them in photos and videos."""
 
 import argparse
 import os
@@ -6,10 +6,10 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import export, generate, predict, serve
+from brule.cli import export, generate, new, predict, serve
 from brule.errors import BruleError
 
-COMMANDS = {"predict": predict, "serve": serve, "export": export, "generate": generate}
+COMMANDS = {"new": new, "predict": predict, "serve": serve, "export": export, "generate": generate}
 ALIASES = {"serve": ["demo"]}
 
 

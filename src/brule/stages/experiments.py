@@ -159,6 +159,15 @@ def write(root: Path, wanted: Mapping[str, Any]) -> None:
     write_text(root / "params.yaml", text.getvalue())
 
 
+def text(overrides: Mapping[str, Any]) -> str:
+    """Nested overrides as YAML, the body of an experiment's file: the inverse of `load`."""
+    yaml, written = YAML(), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.width = 4096
+    yaml.dump(dict(overrides), written)
+    return written.getvalue()
+
+
 def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
     """Run or queue the experiment through the DVC command line; returns its exit status. Errors as `command`."""
     with subprocess.Popen(command(root, name, wanted, flags, replace), cwd=root) as process:

@@ -1,0 +1,74 @@
+"""How long a training will take on this machine: a few real iterations of every kind, times how often each runs."""
+
+import time
+from collections import Counter
+from typing import NamedTuple
+
+import torch
+
+from brule import machine
+from brule.config import Config, Train
+from brule.maths.images import to_tensor
+from brule.method.schedule import Moment
+from brule.method.training import Inputs, Training
+
+PATIENCE = 8.0
+"""Seconds after which no further iteration begins, once every kind has had one."""
+ROUNDS = 4
+"""Iterations of each kind that count at most."""
+
+
+class Kind(NamedTuple):
+    """What decides how long an iteration takes."""
+
+    stage: str
+    encoder: bool
+    gan: bool
+    plays: bool
+    penalised: bool
+    restores: bool
+
+
+def kind(moment: Moment, train: Train) -> Kind:
+    """The kind of an iteration, by the same periods as Algorithm 1's."""
+    played, rest = divmod(moment.gan_turn, train.adversarial_every or 1)
+    gan, plays = moment.gan, moment.gan and rest == 0
+    penalised, restores = plays and played % train.r1_every == 0, gan and moment.gan_turn % train.restore_every == 0
+    return Kind(moment.name, moment.encoder, gan, plays, penalised, restores)
+
+
+def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int) -> float:
+    """The seconds that the `train` stage will take, without saving and pictures, which cost little.
+
+    inputs: a few of the crops that it will see. validated: images of the validation split. The stages, the networks and
+    the batches are those of `config`; so are the threads and the precision, or they are measured as the stage does.
+    """
+    training = Training(config, inputs, device)
+    images = to_tensor(inputs.gan.images[: config.train.batch_size], device)
+    pace = machine.pace(training.networks.E, images, config.machine.threads, config.machine.precision)
+    machine.keep(pace)
+    training.set_precision(pace.precision)
+    moments = [training.schedule.at(iteration) for iteration in range(training.schedule.iterations)]
+    counts = Counter(kind(moment, config.train) for moment in moments)
+    # the last of each kind, when all losses of the GAN weigh in
+    last = {kind(moment, config.train): moment for moment in moments}
+    start = time.perf_counter()
+    fastest = {each: _timed(training, moment, device) for each, moment in last.items()}
+    for number, (each, moment) in enumerate(ROUNDS * list(last.items())):
+        if time.perf_counter() - start > PATIENCE:
+            break
+        again = _timed(training, moment, device)  # the first one allocated, and does not count
+        fastest[each] = again if number < len(last) else min(again, fastest[each])
+    begun = time.perf_counter()
+    training.validate(moments[-1])
+    validation = (time.perf_counter() - begun) * validated / max(1, len(inputs.validation))
+    times = len(moments) // config.train.validate_every + 1
+    return sum(count * fastest[each] for each, count in counts.items()) + times * validation
+
+
+def _timed(training: Training, moment: Moment, device: torch.device) -> float:
+    start = time.perf_counter()
+    training.step(moment)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

@@ -1,0 +1,251 @@
+"""From photos and shapes to an experiment: what was found, the YAML that pipelines/experiment.py runs, and a sheet."""
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from brule import config, files, machine
+from brule.config import Config
+from brule.data.crop import cut_file
+from brule.data.download import local, unpacked
+from brule.data.landmarks import Labels, Points, read_shapes
+from brule.data.layouts import Record
+from brule.data.prepare import SPLITS, Crop, frame, framed
+from brule.data.prepared import Crops
+from brule.data.schemes import Scheme
+from brule.errors import BruleError
+from brule.figures import contact
+from brule.maths import transport
+from brule.maths.images import mirror_all
+from brule.method.geometry import SHAPES_PER_MODE
+from brule.method.training import Inputs
+from brule.stages import experiments, forecast
+from brule.stages.survey import Frame, Photos, survey
+from brule.stages.survey import frame as framing
+
+SHOWN = 12
+"""Crops on the sheet."""
+SHARP = 320
+"""Pixels of a crop on the sheet, which is cut as `prepare` will cut it, but finer."""
+MOST = 100
+"""Shapes from which the sheet's barycenter is computed. The stage takes all, and more time."""
+TRIED = 64
+"""Crops that the trial iterations see."""
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What was found, and what is proposed."""
+
+    name: str
+    photos: Photos
+    labels: Labels
+    """The shapes: those of the file, or else the photos' own."""
+    given: bool
+    """Whether a file of shapes was given."""
+    scheme: Scheme
+    frame: Frame
+    splits: Mapping[str, int]
+    """Photos for training, validation and test."""
+    twins: int
+    """Photos that are, byte for byte, copies of others."""
+    modes: tuple[int, int]
+    """Modes that the shapes allow, and that the schedule asks for at most; (0, …) where no photo is labelled."""
+    seconds: float
+    """That the training will take."""
+    image_size: int
+    """Pixels of a crop's side."""
+    experiment: Path
+    sheet: Path
+
+
+def propose(
+    location: str, shapes: str | None, name: str | None = None, fill: float | None = None, replace: bool = False
+) -> Proposal:
+    """Look at photos and shapes, and write experiments/NAME.yaml and results/NAME-sheet.png; both or neither.
+
+    location: a folder, an archive or a URL, as `data.location`. shapes: as `data.shapes`; None: the landmarks beside
+    the photos. fill: `prepare.crop_fill`, where the user knows better. replace: an experiment of this name may exist.
+    Raises BruleError naming what is wrong, with nothing written.
+    """
+    root = Path()
+    experiments.workspace(root)  # is this a project?
+    base = experiments.committed(root)
+    name = _name(location, name)
+    experiment, sheet = root / "experiments" / f"{name}.yaml", root / "results" / f"{name}-sheet.png"
+    if experiment.exists() and not replace:
+        raise BruleError(f"{experiment} already exists; --force replaces it, --name gives another name")
+    with _here(location) as folder:
+        photos = survey(folder)
+        labels = _shapes(shapes, photos)
+        stands = framing(photos, labels)
+        if fill is not None:
+            stands = stands._replace(fill=fill, measured=0)
+        overrides = _overrides(location, shapes, labels, stands, base["prepare"])
+        settings = config.parse(experiments.merge(base, overrides), str(experiment))
+        records = [_record(folder, number, photos) for number in range(len(photos.found))]
+        crops = framed(folder, records, settings.prepare, settings.seed, ())
+        splits: dict[str, int] = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
+        _check(location, splits)
+        scheme = labels.scheme or Scheme.of(labels.points.shape[1])
+        flip = scheme.flip if settings.augment.flip else None
+        shown = _some([crop for crop in crops if crop.split == "train"], SHOWN, settings.seed)
+        pictures = _cut(folder, shown, max(SHARP, settings.prepare.image_size))
+        framed_shapes = np.stack([frame(shape, settings.prepare, shapes or location)[1] for shape in labels.points])
+        X_b = _barycenter(framed_shapes, settings, flip)
+        seconds = _seconds(folder, crops, framed_shapes, X_b, scheme, settings, splits["validation"])
+        wanted = max((stage.modes or 0 for stage in settings.stages.values() if stage.iterations), default=0)
+        every = len(labels.points) * (2 if flip else 1)  # the training adds their mirror images
+        proposal = Proposal(
+            name=name,
+            photos=photos,
+            labels=labels,
+            given=shapes is not None,
+            scheme=scheme,
+            frame=stands,
+            splits=splits,
+            twins=len(crops) - len({crop.group for crop in crops}),
+            modes=(min(wanted, every // SHAPES_PER_MODE) if photos.landmarks else 0, wanted),
+            seconds=seconds,
+            image_size=settings.prepare.image_size,
+            experiment=experiment,
+            sheet=sheet,
+        )
+        heading = f"{name}: {len(scheme.names)} landmarks, the mean shape X_b as training will place it at first"
+        wide = f"X_b takes up {np.ptp(X_b[:, 0]):.2f} of a crop's width"
+        note = f"prepare.crop_fill is {stands.fill:g}; {wide}. The numbers of the landmarks count from 0."
+        with files.atomic(sheet) as drawn, files.atomic(experiment) as written:
+            contact.sheet(pictures, X_b, scheme, drawn, heading, note)
+            written.write_text(_text(proposal, overrides), encoding="utf-8")
+    return proposal
+
+
+def _name(location: str, name: str | None) -> str:
+    """The name given, if it can be an experiment's; else that of the place, made such a name."""
+    if name is not None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise BruleError(f"--name {name}: is not a name for an experiment; use letters, digits, - and _")
+        return name
+    place = urlsplit(location).path if "://" in location else str(Path(location).expanduser().resolve())
+    stem = Path(place).name.split(".")[0]
+    made = re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_")
+    if not made:
+        raise BruleError(f"{location}: gives the experiment no name; choose one with --name")
+    return made
+
+
+@contextmanager
+def _here(location: str) -> Iterator[Path]:
+    """The folder of photos. Errors about a file inside an archive name it as the archive's."""
+    with local(location, key="PHOTOS") as path, tempfile.TemporaryDirectory() as workspace:
+        try:
+            with unpacked(path, Path(workspace)) as folder:
+                yield folder
+        except BruleError as error:
+            if workspace not in str(error):
+                raise
+            said = re.sub(rf"{re.escape(workspace)}/[^/:]*[/:]?", f"{location}: ", str(error))
+            raise BruleError(said.replace(":  ", ": ")) from None
+
+
+def _shapes(location: str | None, photos: Photos) -> Labels:
+    """The shapes of the file, or the photos' own; the photos' landmarks must be as many."""
+    if location is None:
+        if not photos.landmarks:
+            raise BruleError("no photo has a .pts beside it, so there is no shape; give some with --shapes")
+        count = len(next(iter(photos.landmarks.values())))
+    else:
+        with local(location, key="--shapes") as path:
+            labels = read_shapes(path)
+        count = labels.points.shape[1]
+    for number, points in photos.landmarks.items():
+        if len(points) != count:
+            others = f"the shapes have {count}" if location else f"others have {count}"
+            raise BruleError(
+                f"{photos.found[number].points}: has {len(points)} landmarks but {others}; make them agree"
+            )
+    return Labels(np.stack(list(photos.landmarks.values()))) if location is None else labels
+
+
+def _record(folder: Path, number: int, photos: Photos) -> Record:
+    found = photos.found[number]
+    points = found.points.relative_to(folder).as_posix() if found.points else None
+    return Record(found.name, points, found.group, None, False, None)
+
+
+def _check(location: str, splits: Mapping[str, int]) -> None:
+    for count in splits.values():
+        if not count:
+            total = sum(splits.values())
+            held = f"{total} photo{'s' if total > 1 else ''}, too few for one in each of {', '.join(SPLITS)}"
+            raise BruleError(f"{location}: holds {held}; give more photos")
+
+
+def _overrides(
+    location: str, shapes: str | None, labels: Labels, stands: Frame, usual: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What differs from params.yaml, whose section `prepare` is `usual`."""
+    data: dict[str, Any] = {"source": "folder", "location": _lasting(location)}
+    data |= {"shapes": _lasting(shapes)} if shapes else {}
+    if labels.scheme and labels.scheme.normaliser:
+        data["normaliser"] = list(labels.scheme.normaliser)
+    prepare = {"crop_fill": stands.fill, "crop_lift": stands.lift}
+    return {"data": data, "prepare": {key: value for key, value in prepare.items() if value != usual[key]}}
+
+
+def _lasting(location: str) -> str:
+    """A place that means the same from anywhere: a URL as it is, a path absolute."""
+    return location if "://" in location else str(Path(location).expanduser().resolve())
+
+
+def _some(crops: list[Crop], count: int, seed: int) -> list[Crop]:
+    order = np.random.default_rng(seed).permutation(len(crops))[:count]
+    return [crops[k] for k in sorted(order)]
+
+
+def _cut(folder: Path, crops: list[Crop], size: int) -> npt.NDArray[np.uint8]:
+    return np.stack([cut_file(folder / crop.record.image, crop.square, size) for crop in crops])
+
+
+def _barycenter(shapes: Points, settings: Config, flip: tuple[int, ...] | None) -> npt.NDArray[np.float32]:
+    """X_b as training has it, from some of the shapes; with a mirror, the mean of it and its mirror image."""
+    some = shapes[np.random.default_rng(settings.seed).permutation(len(shapes))[:MOST]]
+    X_b = transport.barycenter(some, iterations=settings.barycenter.iterations)
+    if flip is not None:
+        X_b = (X_b + mirror_all(X_b[None], torch.tensor(flip))[0]) / 2
+    return X_b.numpy().astype(np.float32)
+
+
+def _seconds(
+    folder: Path,
+    crops: list[Crop],
+    shapes: Points,
+    X_b: npt.NDArray[np.float32],
+    scheme: Scheme,
+    settings: Config,
+    validated: int,
+) -> float:
+    some = _some([crop for crop in crops if crop.split == "train"], TRIED, settings.seed)
+    images = _cut(folder, some, settings.prepare.image_size)
+    seen = Crops(images, None, pd.DataFrame({"framed": [crop.square is not None for crop in some]}))
+    inputs = Inputs(seen, seen, seen, scheme, X_b, shapes.astype(np.float32))
+    return forecast.seconds(settings, inputs, machine.device(settings.machine.device), validated)
+
+
+def _text(proposal: Proposal, overrides: Mapping[str, Any]) -> str:
+    """The experiment: its title in the first line, where crop_fill comes from, and the values that differ."""
+    photos, frame = len(proposal.photos.found), proposal.frame
+    origin = f"measured on {frame.measured} photos" if frame.measured else "not measured: see the sheet"
+    title = f"{len(proposal.scheme.names)} landmarks on {photos} photos, {len(proposal.labels.points)} shapes"
+    source = f"Written by `brule new`; all else is as in params.yaml. crop_fill was {origin}"
+    return f"# {proposal.name}: {title}\n# {source}\n{experiments.text(overrides)}"

@@ -1,0 +1,184 @@
+"""What lies in a folder of photos, and how large the object stands in them: known before anything is trained."""
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, sobel
+
+from brule.data import photos
+from brule.data.crop import SUFFIXES, Pixels, centred, cut_picture
+from brule.data.landmarks import Labels, Points, read_pts
+from brule.data.layouts import Found, scan_folder
+from brule.errors import BruleError
+from brule.terminal import track
+
+KINDS = {
+    **dict.fromkeys((".gif",), "GIF"),
+    **dict.fromkeys((".heic", ".heif"), "HEIC"),
+    **dict.fromkeys((".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm"), "of a rarer format"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), "raw"),
+    **dict.fromkeys((".dcm",), "DICOM"),
+    **dict.fromkeys((".svg", ".pdf", ".eps", ".psd"), "drawings"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "videos"),
+}
+"""Files that a user may take for photos and the pipeline does not, by suffix."""
+HIDDEN = "hidden"
+LOOKED_AT = 200
+"""Photos from which the share of the square is estimated."""
+SIDE = 64
+"""Pixels of these small looks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photos:
+    """The photos of a folder, as the `download` stage finds them."""
+
+    found: tuple[Found, ...]
+    sizes: npt.NDArray[np.int64]
+    """(N, 2) width and height in pixels, upright."""
+    landmarks: Mapping[int, Points]
+    """By the number of the photo: its landmarks (K, 2) in pixels, from the `.pts` beside it."""
+    passed: Mapping[str, int]
+    """How many files of each kind are passed over."""
+    looks: Pixels
+    """(n, SIDE, SIDE, 3) the largest centred squares of at most LOOKED_AT photos."""
+
+
+def survey(folder: Path) -> Photos:
+    """Decode every photo once, and read its landmarks. Raises BruleError if there is none, or one cannot be read."""
+    found = scan_folder([folder])
+    passed = _passed(folder, {each.image for each in found})
+    if not found:
+        beside = f" (only {described(passed)})" if passed else ""
+        raise BruleError(f"{folder}: holds no photo{beside}; give .jpg, .png, .bmp, .webp or .tif")
+    kept = set(np.linspace(0, len(found) - 1, min(LOOKED_AT, len(found))).round().astype(int).tolist())
+    sizes, looks, failed = [], [], []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = pool.map(_look, [each.image for each in found])
+        for number, answer in enumerate(track(answers, "Looking at photos", len(found))):
+            if isinstance(answer, BruleError):
+                failed.append(answer)
+                continue
+            sizes.append(answer[0])
+            if number in kept:
+                looks.append(answer[1])
+    if failed:
+        others = f" ({len(failed) - 1} more cannot be read either)" if len(failed) > 1 else ""
+        raise BruleError(f"{failed[0]}{others}")
+    landmarks = {number: read_pts(each.points) for number, each in enumerate(found) if each.points}
+    return Photos(tuple(found), np.array(sizes), landmarks, passed, np.stack(looks))
+
+
+def described(passed: Mapping[str, int]) -> str:
+    """3 GIF, 1 hidden"""
+    return ", ".join(f"{count} {kind}" for kind, count in passed.items())
+
+
+def _passed(folder: Path, found: set[Path]) -> dict[str, int]:
+    kinds: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")):
+        suffix = path.suffix.lower()
+        if path not in found and path.is_file() and (suffix in SUFFIXES or suffix in KINDS):
+            kinds[HIDDEN if suffix in SUFFIXES else KINDS[suffix]] += 1
+    return dict(kinds)
+
+
+def _look(path: Path) -> tuple[tuple[int, int], Pixels] | BruleError:
+    try:
+        picture = photos.read(path, None, SIDE)
+    except BruleError as error:
+        return error
+    return picture.size, cut_picture(picture, None, SIDE)
+
+
+# How large the object stands in the largest centred square.
+
+
+class Frame(NamedTuple):
+    """The proposed `prepare.crop_fill` and `prepare.crop_lift`, and where they come from."""
+
+    fill: float
+    lift: float
+    measured: int
+    """Photos whose landmarks they were measured on. 0: they are an estimate."""
+    outside: int
+    """Of these, photos some of whose landmarks lie outside the largest centred square."""
+
+
+FILLS = (0.11, 1.0)
+"""What `prepare.crop_fill` may be."""
+SPREAD = 2.5
+"""Width of the landmarks' box over the standard deviation of the places of edges. See `estimated_fill`."""
+RIM = 0.92
+"""A box that reaches from rim to rim of the photo would leave no room for an object; this much of it is usual."""
+
+
+def frame(seen: Photos, labels: Labels) -> Frame:
+    """Measured on photos with landmarks, their own or those that the shapes tell; else estimated from the photos."""
+    known = [(points, seen.sizes[number]) for number, points in seen.landmarks.items()] or _told(seen, labels)
+    if not known:
+        return Frame(round(estimated_fill(seen.looks, _aspect(labels.points), _tallest(seen.sizes)), 2), 0.0, 0, 0)
+    fills, lifts, outside = zip(*(_stand(points, size) for points, size in known), strict=True)
+    fill = float(np.clip(np.median(fills), *FILLS))
+    return Frame(round(fill, 2), round(float(np.median(lifts)), 2) or 0.0, len(known), sum(outside))
+
+
+def _told(seen: Photos, labels: Labels) -> list[tuple[Points, Sequence[int]]]:
+    """The landmarks of images whose size the shapes tell, or that are among the photos."""
+    if labels.sizes:
+        return list(zip(labels.points, labels.sizes, strict=True))
+    places: dict[str, int] = {}
+    for number, each in enumerate(seen.found):
+        for name in (each.name, each.image.name, each.image.stem):
+            places[name] = -1 if name in places and places[name] != number else number  # -1: of several photos
+    numbers = (places.get(name, -1) for name in labels.images)
+    return [(points, seen.sizes[k]) for points, k in zip(labels.points, numbers, strict=False) if k >= 0]
+
+
+def _stand(points: Points, size: Sequence[int]) -> tuple[float, float, bool]:
+    """Landmarks (K, 2) in pixels → their share of the centred square, its lift, whether any lies outside it."""
+    square = centred(*size)
+    low, high = points.min(0), points.max(0)
+    width = max(float(high[0] - low[0]), 1e-6)
+    beyond = np.abs((points + 0.5 - [square.x, square.y]) / square.side).max() > 0.5
+    return width / square.side, ((low[1] + high[1]) / 2 + 0.5 - square.y) / width, bool(beyond)
+
+
+def _aspect(shapes: Points) -> float:
+    """Height over width of the shapes' boxes, the median."""
+    spans = np.ptp(shapes, axis=1)
+    return float(np.median(spans[:, 1] / np.maximum(spans[:, 0], 1e-9)))
+
+
+def _tallest(sizes: npt.NDArray[np.int64]) -> float:
+    """Height of the photos over the side of their largest square, the median."""
+    return float(np.median(sizes[:, 1] / sizes.min(1)))
+
+
+def estimated_fill(looks: Pixels, aspect: float, tallest: float) -> float:
+    """The landmarks' share of the square's width, from photos (n, S, S, 3) alone; never more than fits into a photo.
+
+    An object that is photographed again and again has its edges where it stands, while the background's are anywhere.
+    So the mean gradient over the photos, above its 30 % quantile, is spread as wide as the object, and its standard
+    deviation in x, times SPREAD, is the width. It says nothing of whether the landmarks mark all of the object.
+    aspect: height over width of the shapes. tallest: height of the photos over the square's side.
+    """
+    grey = looks.astype(np.float64).mean(-1)
+    grey -= grey.mean((1, 2), keepdims=True)
+    grey /= grey.std((1, 2), keepdims=True) + 1
+    smooth = gaussian_filter(grey, (0, 1, 1))
+    gradient = gaussian_filter(np.hypot(sobel(smooth, 2), sobel(smooth, 1)).mean(0), 1.5)
+    weight = np.clip(gradient - np.quantile(gradient, 0.3), 0, None)
+    x = (np.arange(looks.shape[2]) + 0.5) / looks.shape[2]
+    columns = weight.sum(0) + 1e-12  # of blank photos: everywhere alike
+    middle = np.average(x, weights=columns)
+    spread = math.sqrt(np.average((x - middle) ** 2, weights=columns))
+    return float(np.clip(min(SPREAD * spread, RIM * tallest / aspect), *FILLS))
