@@ -1,4 +1,4 @@
-"""Find named landmarks in photos and videos with a trained detector."""
+"""Find named landmarks in photos and videos with a trained detector, and click the shapes to train one with."""
 
 import argparse
 import os
@@ -6,10 +6,10 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import export, generate, predict, serve
+from brule.cli import click, export, generate, predict, serve
 from brule.errors import BruleError
 
-COMMANDS = {"predict": predict, "serve": serve, "export": export, "generate": generate}
+COMMANDS = {"shapes": click, "predict": predict, "serve": serve, "export": export, "generate": generate}
 ALIASES = {"serve": ["demo"]}
 
 
