@@ -25,11 +25,7 @@ HALF = ("forewing root", "forewing tip", "forewing corner", "hindwing corner", "
 NAMES = ("head", "tail", *(f"{side} {name}" for name in HALF for side in ("left", "right")))
 EDGES = [
     ("head", "tail"),
-    *(
-        (f"{side} {one}", f"{side} {other}")
-        for side in ("left", "right")
-        for one, other in pairwise(HALF)
-    ),
+    *((f"{side} {one}", f"{side} {other}") for side in ("left", "right") for one, other in pairwise(HALF)),
 ]
 _BODY = (35, 28, 24)
 # The right half of the mean butterfly: x to the right of the body's axis, y down, wings about one unit long.

@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from brule import files
-from brule.app import samples, server
+from brule.app import detecting, samples, server
 from brule.app.page import Page
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
@@ -36,7 +36,7 @@ def address(model: Path) -> str:
     gan = Gan.load(model.with_name("gan.safetensors"), detector=(len(detector.scheme.names), detector.image_size))
     page = Page(detector, gan, list(samples.rendered(detector)))
     listening = server.bind(0)
-    threading.Thread(target=server.serve, args=(server.application(page), listening), daemon=True).start()
+    threading.Thread(target=server.serve, args=(detecting.application(page), listening), daemon=True).start()
     return f"{server.address(listening)}/"
 
 

@@ -264,6 +264,7 @@ def test_what_is_not_needed_is_not_imported() -> None:
         ("export", ["--model", "--onnx", "points", "confidence", "framing", "pip install"]),
         ("serve", ["--model", "--port", "inputs", "predictions", "base64", "models:/", "400", "Ctrl-C"]),
         ("serve", ["--gan", "--samples", "brule demo", "127.0.0.1", "415"]),
+        ("shapes", ["--out", "--count", "--port", "data.shapes", "draft", "127.0.0.1", "Ctrl-C"]),
         ("generate", ["--count", "--gan", "--shapes", "--seed", "--truncation", "--within", "data.location", ".pts"]),
     ],
 )

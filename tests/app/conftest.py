@@ -15,8 +15,9 @@ import pytest
 import torch
 import uvicorn
 from PIL import Image
+from starlette.types import ASGIApp
 
-from brule.app import server
+from brule.app import detecting, server
 from brule.app.page import Page
 from brule.app.samples import offered
 from brule.data.schemes import Scheme
@@ -93,13 +94,13 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def opened() -> Iterator[Callable[[Page], Site]]:
-    """`opened(page)`: its server, on any free port, until the tests end."""
+def served() -> Iterator[Callable[[ASGIApp], Site]]:
+    """`served(application)`: its server, on any free port, until the tests end."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def start(page: Page) -> Site:
+    def start(application: ASGIApp) -> Site:
         listener = server.bind(0)
-        one = uvicorn.Server(uvicorn.Config(server.application(page), log_level="critical", lifespan="off"))
+        one = uvicorn.Server(uvicorn.Config(application, log_level="critical", lifespan="off"))
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((one, thread))
@@ -111,6 +112,12 @@ def opened() -> Iterator[Callable[[Page], Site]]:
     for one, thread in running:
         one.should_exit = True
         thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def opened(served: Callable[[ASGIApp], Site]) -> Callable[[Page], Site]:
+    """`opened(page)`: the server of a detector's page."""
+    return lambda page: served(detecting.application(page))
 
 
 @pytest.fixture(scope="session")

@@ -1,52 +1,26 @@
 """The page in a real browser: clicks, keys and uploads. Nothing is loaded from elsewhere, and no error goes unseen."""
 
-import json
-import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-pytest.importorskip("selenium", reason="selenium is not installed; pip install -e '.[dev]'")
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
+sys.path.insert(0, str(Path(__file__).parent))
+from browsing import Visitor as Anybody
+from browsing import browser as started
+from browsing import needed, watched
+from selenium.webdriver import ActionChains, Chrome, Keys
 
 from brule.app import page as asked
 from brule.detector import text as answers
 
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and its chromedriver are not installed")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"),
-    *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--disable-default-apps", "--no-proxy-server"),
-)
+pytestmark = needed
 
 
-class Visitor:
-    """What a person does on the page, and what they see there."""
-
-    def __init__(self, browser: Chrome, address: str) -> None:
-        self.browser = browser
-        browser.get(address)
-        self.until(lambda: self.all("#samples button"))
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.browser.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector: str) -> WebElement:
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def until(self, condition: Any) -> Any:
-        return WebDriverWait(self.browser, 20, 0.05).until(lambda _: condition())
-
-    def shows(self, selector: str, words: str) -> None:
-        self.until(lambda: words in self.one(selector).text)
+class Visitor(Anybody):
+    """What a person does on the page of a detector."""
 
     def upload(self, path: Path) -> None:
         self.one("#file").send_keys(str(path))
@@ -66,28 +40,15 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with Chrome(options=options, service=Service(str(DRIVER))) as started:
-        yield started
+    with started(tmp_path_factory.mktemp("chromium"), downloads) as running:
+        yield running
 
 
 @pytest.fixture
 def visitor(browser: Chrome, site: Any) -> Iterator[Visitor]:
-    """The page, freshly opened; afterwards: no error in the console, no request to anybody but its server."""
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)  # what an earlier page said
-    yield Visitor(browser, site.address)
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    places = {urlsplit(url)[:2] for url in asked if not url.startswith(("data:", "blob:", "chrome:"))}
-    assert places == {urlsplit(site.address)[:2]}
-    expected = "the server responded with a status of 400"  # of the tests that send something wrong
-    assert not [entry for entry in browser.get_log("browser") if expected not in entry["message"]]
+    """The page, freshly opened; some tests send something wrong."""
+    with watched(browser, site.address, "the server responded with a status of 400"):
+        yield Visitor(browser, site.address, "#samples button")
 
 
 def test_a_click_on_a_sample_shows_its_landmarks_by_name(visitor: Visitor, page: asked.Page, models: Path) -> None:

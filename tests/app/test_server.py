@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from brule.app import server
+from brule.app import detecting, server
 from brule.app.page import Page
 from brule.cli import command, serve
 from brule.detector import weights
@@ -104,7 +104,7 @@ def test_samples_are_the_files_themselves(site: Any, models: Path) -> None:
 
 
 def test_a_photo_that_is_too_large_is_refused(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LARGEST_PHOTO", 2**20)
+    monkeypatch.setattr(detecting, "LARGEST_PHOTO", 2**20)
     status, told, _ = site.ask("landmarks?name=x.jpg", bytes(2**20 + 1))
     assert (status, told["error"]) == (413, "x.jpg is larger than 1 MB; choose a smaller photo")
     assert site.ask("landmarks?name=x.jpg", bytes(2**20))[0] == 400, "a photo of 1 MB is read, and is not one"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from brule.app.reduced import jpeg
 from brule.data import photos, prepared
 from brule.data.crop import SUFFIXES, Pixels, Square, around, cut, cut_file
 from brule.data.landmarks import read_pts
@@ -54,7 +54,7 @@ def _own(folder: Path) -> list[Sample]:
     if not found:
         raise BruleError(f"{folder}: there are no photos in this folder; give --samples a folder of photos")
     return [
-        Sample(path.name, path.read_bytes(), _jpeg(photos.picture(path, str(path), None, _THUMBNAIL).image, _THUMBNAIL))
+        Sample(path.name, path.read_bytes(), jpeg(photos.picture(path, str(path), None, _THUMBNAIL).image, _THUMBNAIL))
         for path in found[:COUNT]
     ]
 
@@ -94,14 +94,7 @@ def rendered(detector: Detector) -> Iterator[Sample]:
 
 def _sample(name: str, pixels: Pixels) -> Sample:
     image = Image.fromarray(pixels)
-    return Sample(f"{Path(name).stem}.jpg", _jpeg(image, _SIDE), _jpeg(image, _THUMBNAIL))
-
-
-def _jpeg(image: Image.Image, longest: int) -> bytes:
-    reduced, stream = image.copy(), io.BytesIO()
-    reduced.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    reduced.save(stream, "JPEG", quality=95, subsampling=0)
-    return stream.getvalue()
+    return Sample(f"{Path(name).stem}.jpg", jpeg(image, _SIDE), jpeg(image, _THUMBNAIL))
 
 
 def _spread(count: int) -> list[int]:

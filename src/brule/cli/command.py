@@ -6,10 +6,17 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import export, generate, new, predict, serve
+from brule.cli import click, export, generate, new, predict, serve
 from brule.errors import BruleError
 
-COMMANDS = {"new": new, "predict": predict, "serve": serve, "export": export, "generate": generate}
+COMMANDS = {
+    "shapes": click,
+    "new": new,
+    "predict": predict,
+    "serve": serve,
+    "export": export,
+    "generate": generate,
+}
 ALIASES = {"serve": ["demo"]}
 
 

@@ -56,12 +56,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
     cli.model(command)
     add("--gan", type=Path, metavar="FILE", help="the GAN; default: gan.safetensors beside the model, if there is one")
     add("--samples", type=Path, metavar="DIR", help="a folder of photos for the page to offer")
-    add("--port", type=_port, default=5001, metavar="N", help="0 takes any free port; default: %(default)s")
+    cli.port(command, 5001)
 
 
 def run(args: argparse.Namespace) -> bool:
     """Answer until Ctrl-C. Any failure raises: the result is never True."""
-    from brule.app import server
+    from brule.app import detecting, server
     from brule.app.page import Page
     from brule.app.samples import offered
     from brule.detector.model import load
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> bool:
         detector = load(args.model)
         page = Page(detector, _gan(args, detector), offered(detector, args.samples))
         print(USE.format(address=server.address(listening), count=len(detector.scheme.names)), flush=True)
-        server.serve(server.application(page), listening)
+        server.serve(detecting.application(page), listening)
     return False
 
 
@@ -92,10 +92,3 @@ def _gan(args: argparse.Namespace, detector: Detector) -> Gan | None:
         print(f"{error}; the page does without it", file=sys.stderr)
         return None
     return gan if gan.iterations else None
-
-
-def _port(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdecimal() else -1
-    if not 0 <= number < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a port; give a number from 0 to 65535")
-    return number

@@ -142,11 +142,14 @@ def _read_json(path: Path) -> Labels:
             raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
     points = np.array(shapes)
     images, sizes = _images(raw.get("images"), len(points), path), _sizes(raw.get("sizes"), len(points), path)
-    return Labels(points, _scheme(raw, points.shape[1], path), images, sizes)
+    return Labels(points, described(raw, points.shape[1], path), images, sizes)
 
 
-def _scheme(raw: dict[str, Any], count: int, path: Path) -> Scheme | None:
-    """What the JSON says of its landmarks."""
+def described(raw: dict[str, Any], count: int, path: Path | str) -> Scheme | None:
+    """What the JSON says of its K landmarks: names, edges, pairs and normaliser. None: nothing.
+
+    Raises BruleError, beginning with `path`, if one of them does not fit K landmarks.
+    """
     names = raw.get("names")
     if names is not None and not isinstance(names, list):
         raise BruleError(f"{path}: names is not a list; write {_READ_AS_JSON}")
@@ -171,7 +174,7 @@ def _scheme(raw: dict[str, Any], count: int, path: Path) -> Scheme | None:
     )
 
 
-def _pairs(value: Any, key: str, names: Sequence[str], path: Path) -> list[tuple[int, int]] | None:
+def _pairs(value: Any, key: str, names: Sequence[str], path: Path | str) -> list[tuple[int, int]] | None:
     """Pairs of landmarks, each written as a name or an index; `normaliser` is one pair alone."""
     if value is None:
         return None
@@ -278,7 +281,7 @@ def _named(names: Sequence[object] | None, shapes: Points, path: Path) -> Labels
     return Labels(shapes, None if names is None else Scheme.of(shapes.shape[1], _words(names, shapes.shape[1], path)))
 
 
-def _words(names: Sequence[object], count: int, path: Path) -> list[str]:
+def _words(names: Sequence[object], count: int, path: Path | str) -> list[str]:
     words = [str(name).strip() for name in names]
     if len(words) != count or len(set(words)) != len(words) or not all(words):
         raise BruleError(f"{path}: names must name each of the {count} landmarks once; correct them")

@@ -1,11 +1,11 @@
 // What the page asks the server. Every answer is JSON; a refusal becomes an Error with the server's sentence.
 
-async function ask(address, options) {
+export async function ask(address, options) {
   let response;
   try {
     response = await fetch(address, options);
   } catch {
-    throw new Error("The server no longer answers. Run brule serve again, then reload this page.");
+    throw new Error("The server no longer answers. Start it again with the same command.");
   }
   const answer = await response.json().catch(() => ({ error: `${address}: the answer cannot be read. Reload this page.` }));
   if (answer.error) throw new Error(answer.error);

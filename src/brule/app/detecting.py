@@ -1,0 +1,91 @@
+"""What `brule serve` serves: the page on which a detector is tried, and the API for programs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from brule.app import server
+from brule.app.page import LARGEST_PHOTO, Page, file_name
+from brule.app.samples import Sample
+from brule.app.server import InTurn, body, demand_json
+from brule.detector import protocol
+from brule.detector.prediction import Box
+from brule.errors import BruleError
+
+LARGEST = 32 * 2**20
+"""Bytes of a request to /invocations, at most: a photo file of 24 MB in base64."""
+_QUESTION = 2**20  # bytes of a request to /styles, at most
+
+
+def application(page: Page) -> ASGIApp:
+    """The page at / and the API at /invocations."""
+    answered = InTurn()
+
+    async def invocations(request: Request) -> Response:
+        demand_json(request)
+        question = await body(request, "the request", LARGEST, "send fewer or smaller photos")
+        answer = await answered(protocol.respond, page.detector, question)
+        return Response(answer, media_type="application/json")
+
+    async def ping(_: Request) -> Response:
+        return JSONResponse({"landmarks": len(page.detector.scheme.names)})
+
+    async def model(_: Request) -> Response:
+        return JSONResponse(page.model())
+
+    async def landmarks(request: Request) -> Response:
+        asked = request.query_params
+        name, box = file_name(asked.get("name", "")), _box(asked.get("box"))
+        data = await body(request, name, LARGEST_PHOTO, "choose a smaller photo")
+        return JSONResponse(await answered(page.landmarks, data, name, box, asked.get("refine") == "1"))
+
+    async def styles(request: Request) -> Response:
+        shape, turn = _shape(await body(request, "the request", _QUESTION, "send the landmarks of one photo"))
+        return JSONResponse(await answered(page.styles, shape, turn))
+
+    def chosen(request: Request) -> Sample:
+        number: int = request.path_params["index"]
+        if number >= len(page.samples):
+            raise HTTPException(404)
+        return page.samples[number]
+
+    async def sample(request: Request) -> Response:
+        return Response(chosen(request).data, media_type="application/octet-stream")
+
+    async def thumbnail(request: Request) -> Response:
+        return Response(chosen(request).thumbnail, media_type="image/jpeg")
+
+    routes = [
+        Route("/invocations", invocations, methods=["POST"]),
+        Route("/ping", ping),
+        Route("/health", ping),
+        Route("/model", model),
+        Route("/landmarks", landmarks, methods=["POST"]),
+        Route("/styles", styles, methods=["POST"]),
+        Route("/samples/{index:int}", sample),
+        Route("/thumbnails/{index:int}", thumbnail),
+    ]
+    return server.application("index.html", routes, "open / in a browser, or POST photos to /invocations")
+
+
+def _box(text: str | None) -> Box | None:
+    try:
+        return None if text is None else [float(value) for value in text.split(",")]
+    except ValueError:
+        raise BruleError(f"the box {text!r} is not valid; give x,y,width,height in pixels") from None
+
+
+def _shape(data: bytes) -> tuple[npt.NDArray[np.float64], int]:
+    try:
+        question = json.loads(data)
+        return np.array(question["shape"], np.float64), max(0, int(question.get("turn", 0)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        raise BruleError('the request is not valid; send {"shape": [[x, y], …], "turn": 0}') from None
