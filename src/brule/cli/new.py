@@ -97,15 +97,13 @@ def _shapes(found: Proposal) -> Iterator[str]:
     yield from _mirror(found.scheme)
     allowed, wanted = found.modes
     if count < FEW:
-        yield f"  So few give only a rough mean shape. Give {FEW} or more, better 50."
+        yield f"  So few give only a rough mean shape. Give {FEW} or more."
     elif not found.photos.landmarks:
         yield "  Enough for the mean shape. Modes of shape are not used, since no photo has landmarks that frame it."
     elif allowed < wanted:
         yield f"  Enough for the mean shape and {allowed} modes of the {wanted} that the schedule can use."
     else:
         yield f"  Enough: the schedule can use all of its {wanted} modes."
-    if count < 50:
-        yield "  More help: on faces, 50 unpaired shapes did nearly as well as 2012; a handful works, but less well."
     if found.scheme.normaliser is None:
         yield "  Errors will be in % of the diagonal of the landmarks' box: the shapes name no normaliser."
     else:

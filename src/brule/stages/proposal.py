@@ -94,7 +94,8 @@ def propose(
         overrides = _overrides(location, shapes, labels, stands, base["prepare"])
         settings = config.parse(experiments.merge(base, overrides), str(experiment))
         records = [_record(folder, number, photos) for number in range(len(photos.found))]
-        crops = framed(folder, records, settings.prepare, settings.seed, ())
+        spare = shapes is not None and settings.train.mode == "unsupervised"
+        crops = framed(folder, records, settings.prepare, settings.seed, (), measure_first=spare)  # as `prepare` will
         splits: dict[str, int] = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
         _check(location, splits)
         scheme = labels.scheme or Scheme.of(labels.points.shape[1])
