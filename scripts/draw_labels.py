@@ -30,7 +30,7 @@ def photos(location: str) -> list[list[str]]:
     """The names of the training faces, without suffix: one list per photo group, all in order."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw"
-        source = {"source": "300w", "location": location, "sha256": None, "shapes": None, "extra": None}
+        source = {"source": "300w", "location": location, "sha256": None, "labels": None, "shapes": None, "extra": None}
         fetch(config.read(ROOT / "params.yaml").data.model_copy(update=source), 0, raw)
         entries = json.loads((raw / "manifest.json").read_text(encoding="utf-8"))["records"]
         records = [Record(**entry) for entry in entries if entry["split"] == "train"]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from PIL import Image
 
 import brule
 from brule.cli import command
-from brule.data.landmarks import read_pts
+from brule.data.landmarks import read_pts, read_shapes
 from brule.data.schemes import Scheme
 from brule.detector.model import save
 from brule.networks.hourglass import LandmarkEncoder
@@ -125,6 +126,45 @@ def test_pts_and_overlays_lie_as_the_photos_do(run: Run) -> None:
     answer = brule.load("models/detector.safetensors").predict("photos/more/a.png")
     np.testing.assert_allclose(read_pts("found/more/a.pts"), answer.points, atol=1e-3)
     assert contents() == before
+
+
+FORMS = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label-studio.json", "tps": "tps"}
+NEEDED = {"cvat": "cvat-label.json", "label-studio": "label-studio-interface.xml"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_proposals_name_photos_by_their_place_and_come_back_as_labels(run: Run, form: str) -> None:
+    expected = run("predict", "photos", "--format", form)[1]
+    assert run("predict", "photos", "--format", form, "--out", "found")[:2] == (0, "")
+    written = {path.name: path.read_text() for path in Path("found").iterdir()}
+    table = f"landmarks.{FORMS[form]}"
+    assert set(written) == {table, *([NEEDED[form]] if form in NEEDED else [])}
+    assert written[table] == expected
+    if form == "label-studio":  # a person submits the predictions
+        tasks = json.loads(expected)
+        written[table] = json.dumps([task | {"annotations": task["predictions"]} for task in tasks])
+        names = [label.get("value") for label in ElementTree.fromstring(written[NEEDED[form]]).iter("Label")]
+        assert names == NAMES
+    if form == "cvat":
+        label = json.loads(written[NEEDED[form]])[0]
+        assert (label["type"], [each["name"] for each in label["sublabels"]]) == ("skeleton", NAMES)
+    Path(table).write_text(written[table])
+    read = read_shapes(table, lambda name: Image.open(Path("photos") / name).size)
+    answers = brule.load("models/detector.safetensors").predict(list(map(Path, ["photos/a.jpg", "photos/b.png"])))
+    assert read.images == ("a.jpg", "b.png", "more/a.png")
+    assert read.sizes == ((90, 70), (50, 80), (64, 64))
+    for points, answer in zip(read.points, answers, strict=False):
+        np.testing.assert_allclose(points, answer.points, atol=1e-3)
+    assert form == "tps" or (read.scheme and list(read.scheme.names) == NAMES)
+
+
+def test_proposals_need_a_name_for_each_photo(run: Run) -> None:
+    Path("photos/more/b.png").write_bytes(Path("photos/b.png").read_bytes())
+    code, _, error = run("predict", "photos/b.png", "photos/more/b.png", "--format", "coco")
+    assert code == 1
+    assert "photos/more/b.png: photos/b.png would have the same name, b.png; give the folder that holds both" in (
+        " ".join(error.split())
+    )
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/../photos", "link", "photos/more"])

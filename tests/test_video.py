@@ -248,6 +248,8 @@ def test_a_broken_video_is_reported_and_leaves_nothing(run: Run, clip: Path, tmp
     assert {path.name for path in out.iterdir()} == {"good.mp4.csv", "good.mp4"}
     code, _, error = run(str(clip), "--format", "pts", "--out", str(out))
     assert code == 1 and "a .pts has no room for the frames of a video" in error
+    code, _, error = run(str(clip), "--format", "coco", "--out", str(out))
+    assert code == 1 and "a file of coco has no room for the frames of a video; give --format csv" in error
     code, _, error = run(str(clip), "--box", "0", "0", "9999", "9999", "--out", str(out))
     assert code == 1 and f"{clip}, frame 0: the object lies outside the image" in error
     code, _, error = run(str(clip), str(torn))

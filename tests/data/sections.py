@@ -7,6 +7,7 @@ from brule.config import Data, Prepare
 _DATA: dict[str, Any] = {
     "source": "synthetic",
     "location": None,
+    "labels": None,
     "shapes": None,
     "normaliser": None,
     "synthetic": {"train": 3, "validation": 1, "test": 2, "size": 64},

@@ -48,13 +48,21 @@ with one line per landmark, the number of the frame and its time in seconds; --o
 With --refine, the detector also looks at each frame around the points of the previous one. The one-euro filter smooths
 the points, unless you give --unsmoothed.
 
+To correct answers instead of labelling from nothing, write them as proposals for a labelling tool, all photos in one
+file: --format coco, cvat, label-studio or tps. With --out, cvat also writes the label and label-studio the labelling
+interface that the project needs. An image is named by its path below the folder given as PHOTO. Corrected, the tool's
+own export is what data.labels takes, and data.shapes.
+
 If a photo cannot be answered, stderr says why, the others are answered all the same, and the exit code is 1.
 
 examples:
   brule predict photo.jpg
   brule predict photos/ --refine --out found --overlay
   brule predict photo.jpg --box 210 180 260 270 --format json
+  brule predict photos/ --format coco --out found
   brule predict talk.mp4 --refine --out found --overlay"""
+PROPOSALS = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label-studio.json", "tps": "tps"}
+"""Form of proposals → how the name of its file goes on after `landmarks.`"""
 BATCH = 16
 """Photos that are answered together."""
 
@@ -68,8 +76,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("--box", type=float, nargs=4, metavar=tuple("XYWH"), help=box)
     add("--refine", action="store_true", help="look again, close around the points just found, until they stop moving")
     add("--out", type=Path, metavar="DIR", help="write landmarks.csv or .json to this folder instead of to stdout")
-    form = "pts: one file per photo; default: %(default)s"
-    add("--format", choices=("csv", "json", "pts"), default="csv", help=form)
+    form = "pts: one file per photo; coco, cvat, label-studio, tps: proposals to correct; default: %(default)s"
+    add("--format", choices=("csv", "json", "pts", *PROPOSALS), default="csv", metavar="FORM", help=form)
     add("--overlay", action="store_true", help="also write each photo with its landmarks to --out, as a PNG")
     add("--unsmoothed", action="store_true", help="videos: leave the points of each frame as they were found")
 
@@ -84,6 +92,8 @@ def run(args: argparse.Namespace) -> bool:
     chosen, failed = _chosen(args)
     if not chosen:
         return True
+    if args.format in PROPOSALS:
+        _unlike(chosen)
     if args.out is None and len(chosen) > 1 and any(map(_is_film, chosen)):
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
     if args.out:
@@ -159,6 +169,25 @@ def _inside(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _unlike(chosen: Mapping[Path, Path]) -> None:
+    """Raise BruleError if two photos would have the same name in a file of proposals."""
+    owners: dict[str, Path] = {}
+    for path, place in chosen.items():
+        name = _title(path, place)
+        if name in owners:
+            raise BruleError(
+                f"{path}: {owners[name]} would have the same name, {name}; give the folder that holds both"
+            )
+        owners[name] = path
+
+
+def _title(path: Path, place: Path) -> str:
+    """What a file of proposals calls a photo: its path below the folder that was given."""
+    from brule.detector.text import shown
+
+    return shown(place.with_name(path.name)).replace(os.sep, "/")
+
+
 def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:
     """Raise BruleError if something would be written beside a photo, where its owner's landmarks may lie."""
     inputs = {folder for path in found for folder in (path.parent.resolve(), path.resolve().parent)}  # links have two
@@ -188,7 +217,7 @@ def _make_room(args: argparse.Namespace) -> None:
     files.make_folder(args.out)
     with files.writing(args.out):
         tempfile.TemporaryFile(dir=args.out).close()
-    table = args.out / f"landmarks.{args.format}"
+    table = args.out / f"landmarks.{PROPOSALS.get(args.format, args.format)}"
     if table.is_dir():
         raise BruleError(
             f"{table}: a folder stands where the table belongs; move the folder away, or give a different --out"
@@ -210,7 +239,10 @@ def _photos(args: argparse.Namespace, detector: Detector, chosen: Mapping[Path, 
             found[path] = answer
             if args.out:
                 _write_one(args, path, answer, detector.scheme, args.out / chosen[path])
-    _write_table(args, found)
+    if args.format in PROPOSALS:
+        _propose(args, found, chosen, detector.scheme)
+    else:
+        _write_table(args, found)
     return failed
 
 
@@ -242,6 +274,30 @@ def _write_table(args: argparse.Namespace, found: dict[Path, Prediction]) -> Non
         sys.stdout.write(text)
 
 
+def _propose(
+    args: argparse.Namespace, found: Mapping[Path, Prediction], chosen: Mapping[Path, Path], scheme: Scheme
+) -> None:
+    """The one file of proposals, to --out or to stdout, and in --out what the tool's project needs to take it."""
+    from brule.data import photos
+    from brule.data.forms import coco, cvat, labelstudio, tps
+    from brule.data.forms.objects import Proposal
+
+    proposals = [
+        Proposal(_title(path, chosen[path]), photos.size(path), answer.points, float(answer.confidence.mean()))
+        for path, answer in found.items()
+    ]
+    form = {"coco": coco, "cvat": cvat, "label-studio": labelstudio, "tps": tps}[args.format]
+    text = form.text(scheme, proposals)
+    if not args.out:
+        sys.stdout.write(text)
+        return
+    files.write_text(args.out / f"landmarks.{PROPOSALS[args.format]}", text)
+    if args.format == "cvat":
+        files.write_text(args.out / "cvat-label.json", cvat.labels_text(scheme, proposals))
+    if args.format == "label-studio":
+        files.write_text(args.out / "label-studio-interface.xml", labelstudio.interface(scheme))
+
+
 # Videos.
 
 
@@ -253,8 +309,9 @@ def _film(args: argparse.Namespace, detector: Detector, path: Path, place: Path)
     """
     from brule.detector import video
 
-    if args.format == "pts":
-        raise BruleError(f"{path}: a .pts has no room for the frames of a video; give --format csv or json")
+    if args.format not in ("csv", "json"):
+        what = f"a file of {args.format}" if args.format in PROPOSALS else "a .pts"
+        raise BruleError(f"{path}: {what} has no room for the frames of a video; give --format csv or json")
     count = video.length(path)
     with _table(args, place.with_name(f"{path.name}.{args.format}")) as write, _drawn(args, detector, place) as draw:
         answers = video.follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)

@@ -76,8 +76,12 @@ class Data(Section):
     """URL (http, https, file), archive (zip, tar) or folder. `synthetic` needs none: null."""
     sha256: str | None = None
     """Expected digest of the archive."""
+    labels: str | None
+    """The landmarks of some images, as a labelling tool has written them: a file, a folder or an archive in any of the
+    forms that `data.shapes` takes and that name their images. Null: those of the .pts beside the images alone."""
     shapes: str | None
-    """Unpaired landmark shapes: a .pts folder, a CSV or a JSON. Null: the training part's own landmarks, unpaired."""
+    """Unpaired landmark shapes: a .pts folder, a CSV, a JSON, or the file of a labelling tool. Null: the training
+    part's own landmarks, unpaired."""
     normaliser: tuple[Count, Count] | None
     """The two landmarks whose distance divides the NME. Null: the scheme's own (iBUG: outer eye corners 36, 45), or the
     diagonal of the landmark box where there is no scheme."""
@@ -90,6 +94,11 @@ class Data(Section):
             raise ValueError(
                 f"data.location is empty but data.source is {self.source!r}; "
                 "set data.location to a folder, an archive or a URL"
+            )
+        if self.source == "synthetic" and self.labels:
+            raise ValueError(
+                "data.labels is set but data.source is 'synthetic', whose faces have their landmarks; "
+                "set data.source to folder, or data.labels to null"
             )
         if self.extra and not self.extra.location:
             raise ValueError(

@@ -4,13 +4,9 @@ The landmarks of images are `.pts` files: pixels count from 1 in the file, and f
 memory. Unpaired shapes may have any unit, the same for x and y, because each is scaled by its own box before use.
 """
 
-import codecs
 import csv
-import json
-import math
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from brule.data.download import extract, is_archive
+from brule.data.forms import recognise
+from brule.data.forms.objects import File, Sizes, gather, nothing_known
+from brule.data.labels import Labels, Points, as_names, as_point, parse_json, read_text
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
-Points = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The landmarks of M objects, as one file or folder gives them."""
-
-    points: Points
-    """(M, K, 2). In pixels of the object's image, counted from 0, where an image is named; else in any unit."""
-    scheme: Scheme | None = None
-    """What the file says of its K landmarks. None: nothing, not even their names."""
-    images: tuple[str, ...] = ()
-    """(M) the name of each object's image, as the file writes it. Empty: the file names none."""
-    sizes: tuple[tuple[int, int], ...] = ()
-    """(M) width and height of each object's image. Empty: the file does not tell them."""
-
-
+__all__ = ["Labels", "Points", "format_pts", "read_pts", "read_shapes", "to_json"]
 _READ_AS_JSON = '{"names": [...], "shapes": [[[x, y], ...], ...]}'
 
 
@@ -49,12 +32,12 @@ def read_pts(path: Path | str) -> Points:
     """
     path = Path(path)
     announced, points = None, []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         line = line.strip()
         if line.lower().startswith("n_points"):
             announced = line.partition(":")[2].strip()
         elif line and line not in "{}" and not line.lower().startswith("version"):
-            points.append(_pair(line.split(), f"{path}, line {number}"))
+            points.append(as_point(line.split(), f"{path}, line {number}"))
     if not points:
         raise BruleError(f"{path}: holds no landmarks; write one `x y` per line")
     if announced is not None and announced != str(len(points)):
@@ -68,35 +51,40 @@ def format_pts(points: npt.ArrayLike) -> str:
     return "\n".join(["version: 1", f"n_points: {len(rows)}", "{", *rows, "}", ""])
 
 
-def read_shapes(path: Path | str) -> Labels:
-    """Unpaired shapes.
+def read_shapes(path: Path | str, sizes: Sizes = nothing_known) -> Labels:
+    """The landmarks of objects: unpaired shapes, or the labels of images where the file names these.
 
     - a folder, zip or tar of `.pts`, or one `.pts`;
     - JSON: {"names": [...], "shapes": [[[x, y], ...], ...]}, names optional. "edges" are the pairs of landmarks that
       pictures join, "pairs" those that a mirror swaps, "normaliser" the pair whose distance divides the NME; a landmark
       is written as its name or its index. "images" and "sizes" name each shape's image and its [width, height];
     - CSV, long: columns shape, name, x, y, one landmark per row;
-    - CSV, wide: one shape per row, columns x0, y0, x1, y1, … or nose_x, nose_y, …; shape, id and image are ignored.
+    - CSV, wide: one shape per row, columns x0, y0, x1, y1, … or nose_x, nose_y, …; shape, id and image are ignored;
+    - the files of labelling tools, told by their content: COCO keypoints, CVAT for images, Label Studio, labelme,
+      DeepLabCut's CSV, TPS; also a folder, zip or tar of them. Each complete object counts, even several of an image.
 
-    Raises BruleError naming file and line if the content does not have that form, is not finite, or the shapes differ
-    in K.
+    `sizes`: of images, which some of these files need (the height for TPS). Raises BruleError naming file and line if
+    the content has none of these forms, is not finite, or the shapes differ in K.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path, path)
+        return _read_folder(path, path, sizes)
     if is_archive(path):
         with tempfile.TemporaryDirectory() as folder:
             extract(path, Path(folder))
-            return _read_folder(Path(folder), path)
+            return _read_folder(Path(folder), path, sizes)
+    if path.suffix.lower() == ".pts":
+        return Labels(read_pts(path)[None])
+    if found := recognise.read(path, sizes):
+        return gather([found], path)
     match path.suffix.lower():
-        case ".pts":
-            return Labels(read_pts(path)[None])
         case ".json":
             return _read_json(path)
         case ".csv":
             return _read_csv(path)
     raise BruleError(
-        f"{path}: not a file of landmark shapes; give a folder, zip or tar of .pts, one .pts, a .csv or a .json"
+        f"{path}: not a file of landmark shapes; give a folder, zip or tar of .pts, one .pts, a .csv or a .json, or "
+        "the file of COCO keypoints, CVAT for images, Label Studio, labelme, DeepLabCut (.csv) or TPS"
     )
 
 
@@ -113,10 +101,11 @@ def to_json(labels: Labels) -> dict[str, Any]:
     return raw | {"shapes": labels.points.tolist()}
 
 
-def _read_folder(folder: Path, origin: Path) -> Labels:
-    found = [file for file in sorted(folder.rglob("*")) if file.suffix.lower() == ".pts" and file.name[0] != "."]
+def _read_folder(folder: Path, origin: Path, sizes: Sizes) -> Labels:
+    every = [file for file in sorted(folder.rglob("*")) if file.name[0] != "." and file.is_file()]
+    found = [file for file in every if file.suffix.lower() == ".pts"]
     if not found:
-        raise BruleError(f"{origin}: holds no .pts file; give the folder that holds the landmark shapes")
+        return _read_tool(every, origin, sizes)
     shapes = [read_pts(file) for file in found]
     for file, shape in zip(found, shapes, strict=True):
         if len(shape) != len(shapes[0]):
@@ -124,20 +113,27 @@ def _read_folder(folder: Path, origin: Path) -> Labels:
     return Labels(np.stack(shapes))
 
 
+def _read_tool(every: Sequence[Path], origin: Path, sizes: Sizes) -> Labels:
+    """The files of a labelling tool in a folder, among whatever else lies there."""
+    read = (recognise.read(file, sizes) for file in every if file.suffix.lower() in recognise.SUFFIXES)
+    found: list[File] = [each for each in read if each is not None]
+    if not found:
+        raise BruleError(
+            f"{origin}: holds no .pts file, nor any of COCO keypoints, CVAT for images, Label Studio, labelme, "
+            "DeepLabCut (.csv) or TPS; give the folder that holds the landmark shapes"
+        )
+    return gather(found, origin)
+
+
 def _read_json(path: Path) -> Labels:
-    try:
-        raw = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise BruleError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the file") from None
-    except RecursionError:
-        raise BruleError(f"{path}: is nested too deeply; write {_READ_AS_JSON}") from None
+    raw = parse_json(read_text(path), path)
     if not isinstance(raw, dict) or not isinstance(raw.get("shapes"), list) or not raw["shapes"]:
         raise BruleError(f"{path}: holds no shapes; write {_READ_AS_JSON}")
     shapes: list[list[list[float]]] = []
     for index, shape in enumerate(raw["shapes"]):
         if not isinstance(shape, list) or not all(isinstance(point, list) for point in shape) or not shape:
             raise BruleError(f"{path}: shape {index} is not a list of [x, y]; write {_READ_AS_JSON}")
-        shapes.append([_pair(point, f"{path}: shape {index}") for point in shape])
+        shapes.append([as_point(point, f"{path}: shape {index}") for point in shape])
         if len(shape) != len(shapes[0]):
             raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
     points = np.array(shapes)
@@ -153,7 +149,7 @@ def described(raw: dict[str, Any], count: int, path: Path | str) -> Scheme | Non
     names = raw.get("names")
     if names is not None and not isinstance(names, list):
         raise BruleError(f"{path}: names is not a list; write {_READ_AS_JSON}")
-    words = None if names is None else _words(names, count, path)
+    words = None if names is None else as_names(names, count, path)
     known = Scheme.of(count, words)
     edges, pairs, normaliser = (
         _pairs(raw.get(key), key, known.names, path) for key in ("edges", "pairs", "normaliser")
@@ -213,7 +209,7 @@ def _sizes(value: Any, count: int, path: Path) -> tuple[tuple[int, int], ...]:
 
 
 def _read_csv(path: Path) -> Labels:
-    text = _text(path)
+    text = read_text(path)
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     rows: list[list[str]] = []
@@ -245,7 +241,7 @@ def _long(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
         points = table.setdefault(row[shape], {})
         if row[name] in points:
             raise BruleError(f"{where}: shape {row[shape]!r} has {row[name]!r} twice; keep one")
-        points[row[name]] = _pair([row[x], row[y]], where)
+        points[row[name]] = as_point([row[x], row[y]], where)
         names.setdefault(row[name])
     for key, points in table.items():
         for missing in names:
@@ -272,43 +268,10 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
             raise BruleError(f"{path}, line 1: the landmark {name!r} has only one of x and y; add the other column")
     if not places:
         raise BruleError(f"{path}, line 1: names no landmark; name columns x0, y0, … or nose_x, nose_y, …")
-    shapes = [[_pair([row[at["x"]], row[at["y"]]], where) for at in places.values()] for where, row in lines]
+    shapes = [[as_point([row[at["x"]], row[at["y"]]], where) for at in places.values()] for where, row in lines]
     names = None if all(name.isdigit() for name in places) else list(places)
     return _named(names, np.array(shapes), path)
 
 
 def _named(names: Sequence[object] | None, shapes: Points, path: Path) -> Labels:
-    return Labels(shapes, None if names is None else Scheme.of(shapes.shape[1], _words(names, shapes.shape[1], path)))
-
-
-def _words(names: Sequence[object], count: int, path: Path | str) -> list[str]:
-    words = [str(name).strip() for name in names]
-    if len(words) != count or len(set(words)) != len(words) or not all(words):
-        raise BruleError(f"{path}: names must name each of the {count} landmarks once; correct them")
-    return words
-
-
-def _pair(values: Iterable[object], where: str) -> list[float]:
-    values = list(values)
-    try:
-        if any(isinstance(value, bool) or not isinstance(value, int | float | str) for value in values):
-            raise ValueError
-        pair = [float(value) for value in values if isinstance(value, int | float | str)]
-    except (ValueError, OverflowError):
-        pair = []
-    if len(pair) != 2 or not all(map(math.isfinite, pair)):
-        shown = " ".join(map(str, values))[:60]
-        raise BruleError(f"{where}: {shown!r} is not a landmark; write two finite numbers, x and y")
-    return pair
-
-
-def _text(path: Path) -> str:
-    """A text file, whatever its bytes. What is not UTF-8 (or marked UTF-16) becomes a character that no number has."""
-    try:
-        data = path.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        raise BruleError(f"{path}: does not exist; correct the path") from None
-    except OSError as error:
-        raise BruleError(f"{path}: cannot be read ({error.strerror}); correct the path or its permissions") from None
+    return Labels(shapes, None if names is None else Scheme.of(shapes.shape[1], as_names(names, shapes.shape[1], path)))

@@ -55,6 +55,18 @@ def read(path: Path, side: float | None, target: int) -> Picture:
     return Picture(whole, size if upright else whole.size, factor)
 
 
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file as it is displayed, without decoding it. Raises BruleError naming the file."""
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    except Exception as error:  # as in `read`
+        raise BruleError(f"{path}: its size cannot be read ({_reason(error)}); {_MEND}") from None
+    return (height, width) if turned else (width, height)
+
+
 def picture(photo: Photo, name: str, side: float | None, target: int) -> Picture:
     """Any photo. Errors call it `name`; the other arguments are those of `read`.
 

@@ -5,14 +5,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from brule import config, files
 from brule.data.download import digest, is_archive, local, unpacked
-from brule.data.landmarks import read_shapes, to_json
+from brule.data.landmarks import Labels, format_pts, read_shapes, to_json
 from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
+from brule.data.matching import KEY, Images, agree, match
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError
 from brule.terminal import track
@@ -56,10 +57,15 @@ SYNTHETIC_LICENCE = "MIT (rendered by brule)"
 def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
     """Write `destination` (data/raw): images, `.pts`, `manifest.json`, and `shapes.json` if `data.shapes` is set.
 
+    The landmarks of `data.labels` become the `.pts` of their images.
+
     All or nothing. Returns the counts. Raises BruleError naming the location, the file or the key.
     """
     with files.folder(destination) as folder:
-        records, sha256, licence = _primary(data, seed, folder)
+        records, sha256, licence, labels = _primary(data, seed, folder)
+        shapes = _shapes(data)
+        if labels and shapes:
+            labels, shapes = agree(labels, shapes)
         scheme = IBUG68 if data.source == "synthetic" else SOURCES[data.source].scheme
         manifest: dict[str, Any] = {
             "source": data.source,
@@ -70,14 +76,16 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
             "extra": None,
             "shapes": None,
         }
+        if labels:
+            manifest["labels"] = data.labels
+            manifest["scheme"] = labels.scheme.to_json() if labels.scheme else manifest["scheme"]
         if data.extra:
-            extra, sha256 = _gather(data.extra.source, data.extra.location, data.extra.sha256, folder, extra=True)
+            place = data.extra.location
+            extra, sha256, _ = _gather(data.extra.source, place, data.extra.sha256, folder, extra=True)
             licence = SOURCES[data.extra.source].licence
             manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": sha256}
             records += extra
-        if data.shapes:
-            with local(data.shapes, key="data.shapes") as path:
-                shapes = read_shapes(path)
+        if shapes:
             manifest["shapes"] = "shapes.json"
             files.write_json(folder / "shapes.json", to_json(shapes))
         counts = _counts(records)
@@ -86,19 +94,32 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
     return counts
 
 
-def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], str, str]:
+def _shapes(data: config.Data) -> Labels | None:
+    if not data.shapes:
+        return None
+    with local(data.shapes, key="data.shapes") as path:
+        return read_shapes(path)
+
+
+def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], str, str, Labels | None]:
     if data.source == "synthetic":
         # Imported here, so that no other source needs the renderer.
         from brule.data.rendering import draw
 
         found = draw(data.synthetic, seed, folder / "synthetic")
-        return _records(found, "synthetic", extra=False), tree_digest(each.image for each in found), SYNTHETIC_LICENCE
-    records, sha256 = _gather(data.source, data.location, data.sha256, folder, extra=False)
-    return records, sha256, SOURCES[data.source].licence
+        records, sha256 = _records(found, "synthetic", extra=False), tree_digest(each.image for each in found)
+        return records, sha256, SYNTHETIC_LICENCE, None
+    records, sha256, labels = _gather(data.source, data.location, data.sha256, folder, False, data.labels)
+    return records, sha256, SOURCES[data.source].licence, labels
 
 
-def _gather(name: str, location: str | None, sha256: str | None, folder: Path, extra: bool) -> tuple[list[Record], str]:
-    """Bring the images of one source into `folder`. Returns their records, and the digest of the archive or files."""
+def _gather(
+    name: str, location: str | None, sha256: str | None, folder: Path, extra: bool, labelled: str | None = None
+) -> tuple[list[Record], str, Labels | None]:
+    """Bring the images of one source into `folder`, and beside them the landmarks that `labelled` has of them.
+
+    Returns their records, the digest of the archive or the files, and these landmarks.
+    """
     source, place = SOURCES[name], f"extra/{name}" if extra else name
     key = "data.extra.location" if extra else "data.location"
     if not location:
@@ -114,10 +135,30 @@ def _gather(name: str, location: str | None, sha256: str | None, folder: Path, e
         found = [each for each in source.scan(roots) if not (extra and each.split == "test")]
         if not found:
             raise BruleError(f"{location}: holds no {name} data; it must hold {source.expected}")
+        labels = None
+        if labelled:
+            found, labels = _labelled(found, labelled, workspace / "labels")
         for each in track(found, f"Gathering {name}", len(found)):
             _bring(each, folder / place, workspace)
         here = [folder / place / each.name for each in found]
-        return _records(found, place, extra), digest(path) if path.is_file() else tree_digest(here)
+        sha256 = digest(path) if path.is_file() else tree_digest(here)
+        return _records(found, place, extra), sha256, labels
+
+
+def _labelled(found: Sequence[Found], location: str, workspace: Path) -> tuple[list[Found], Labels]:
+    """The images with the landmarks that a file of labels has of them, written as `.pts` into a folder of its own."""
+    images = Images(found)
+    with local(location, key=KEY) as path:
+        labels = read_shapes(path, images.size)
+        matched = match(labels, images, path)
+    pairs = []
+    for each in found:
+        if each.name in matched:
+            file = (workspace / each.name).with_suffix(".pts")
+            files.write_text(file, format_pts(matched[each.name]))
+            each = replace(each, points=file)
+        pairs.append(each)
+    return pairs, labels
 
 
 def _bring(found: Found, place: Path, workspace: Path) -> None:

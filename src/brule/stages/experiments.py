@@ -24,7 +24,7 @@ from brule.errors import BruleError
 from brule.files import write_text
 
 Parameters = dict[str, Any]
-PLACES = ("data.location", "data.extra.location", "data.shapes", "train.initial")
+PLACES = ("data.location", "data.extra.location", "data.labels", "data.shapes", "train.initial")
 
 
 def catalogue(folder: Path) -> dict[str, str]:
