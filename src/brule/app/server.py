@@ -54,6 +54,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _QUESTION = 2**20  # bytes of a request to /styles, at most
+_REFINE = {"1": True, "0": False}  # otherwise the better way
 _STATIC = Path(__file__).with_name("static")
 _REASONS = {errno.EADDRINUSE: "is taken by another program", errno.EACCES: "is reserved for the system"}
 
@@ -114,7 +115,7 @@ def application(page: Page) -> ASGIApp:
         asked = request.query_params
         name, box = file_name(asked.get("name", "")), _box(asked.get("box"))
         data = await _body(request, name, LARGEST_PHOTO, "choose a smaller photo")
-        return JSONResponse(await answered(page.landmarks, data, name, box, asked.get("refine") == "1"))
+        return JSONResponse(await answered(page.landmarks, data, name, box, _REFINE.get(asked.get("refine", ""))))
 
     async def styles(request: Request) -> Response:
         shape, turn = _shape(await _body(request, "the request", _QUESTION, "send the landmarks of one photo"))
