@@ -121,7 +121,7 @@ def compare(detector: Detector, known: list[Labelled], others: dict[Path, list[L
     right = plausibility(detector, crops)
     print(f"| crops | number | below {THRESHOLD} | median | AUROC |\n|---|---:|---:|---:|---:|")
     print(row("right", right, None), flush=True)
-    wrong = {folder.name: around_landmarks(detector, photos)[0] for folder, photos in others.items()}
+    wrong = {str(folder): around_landmarks(detector, photos)[0] for folder, photos in others.items()}
     for name, images in {**wrong, "background": background(detector, known)}.items():
         found = plausibility(detector, images)
         print(row(name, found, metrics.auroc(right, found)), flush=True)

@@ -276,5 +276,5 @@ def test_the_script_measures_compares_and_saves(
     assert [row[:2] for row in rows] == [["right", "4"], ["wrong", "4"], ["background", "4"]]
     assert rows[0][4] == "–" and all(0 <= float(row[4]) <= 1 for row in rows[1:])
     assert "its rank correlation with the plausibility: " in table
-    with pytest.raises(BruleError, match="crops: holds no photo with a .pts beside it"):
+    with pytest.raises(BruleError, match=r"crops: holds no photo with a \.pts beside it"):
         run("new.safetensors", "--right", "crops")

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 TITLE = "Find the landmarks of photos and videos."
 EPILOG = """\
 A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box, the
-whole photo is searched for the most plausible object, and one is answered even if there are several. If you know the
-box around the landmarks, give it (the same for all photos; it may be off by a fifth of its width). Either way the
-detector then looks again around the points that it has just found. --refine searches nothing and begins in the middle
-of the photo, which is faster; --no-refine looks once, which suits photos that are cropped like the training images.
+whole photo is searched for the object; of several plausible ones, the largest is answered. If you know the box around
+the landmarks, give it (the same for all photos; it may be off by a fifth of its width). Either way the detector then
+looks again around the points that it has just found. --refine searches nothing and begins in the middle of the photo,
+which is faster; --no-refine looks once, which suits photos that are cropped like the training images.
 NUMBERS
 
 x and y are pixels of the photo as it is displayed, and 0 is the centre of the first one (a .pts counts from 1). The
 confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right. The plausibility, from 0
-to 1, says how much the whole answer is like those on what the detector was trained on; below 0.5 it is unlike nearly all
-of them, and stderr says so. It is empty if an older brule trained the detector, which then does as with --refine.
+to 1, says how much the whole answer is like those on what the detector was trained on; below 0.5 it is unlike nearly
+all of them, and stderr says so. It is empty if an older brule trained the detector, which then does as with --refine.
 
 A video is answered frame by frame (this needs pip install -e '.[video]'). The result is NAME.mp4.csv or .json in --out,
 with one line per landmark, the number of the frame and its time in seconds; --overlay draws the landmarks into an .mp4.

@@ -1,8 +1,9 @@
-"""Where in a photo the object is: squares of several sizes are looked at all over it, and the most plausible one wins.
+"""Where in a photo the object is: squares of several sizes are looked at all over it.
 
 From coarse to fine. At every size the best few answers, by a first opinion, look again around what they found, so that
-each comes to rest, and are then judged by their plausibility. As soon as one is as plausible as most of the validation
-crops, finer squares are not looked at.
+each comes to rest, and are then judged by their plausibility. As soon as some are plausible enough, finer squares are
+not looked at, and of these the one wins of which most can be seen: beyond the border an image is reflected, where half
+an object and its reflection may look like a whole one. If none ever is, the most plausible one wins.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LOOKS = 2
 """How often they look again."""
 _SAME = 0.25
 """Squares that differ by less than this share of their side show the same object."""
-ENOUGH = 0.8
+ENOUGH = 0.7
 """A plausibility that ends the search."""
 _FINEST = 0.25
 """A square of less than this many pixels for each of the crop shows nothing."""
@@ -71,9 +72,12 @@ def search(look: Look, judge: Judge, framing: Framing, size: int, photo: Image.I
         seen = views(look, np.stack([each.pixels for each in rivals]), judge.flip)
         units, confidence = (np.stack([getattr(each, name) for each in rivals]) for name in ("units", "confidence"))
         plausible = judge.plausibility(units, confidence, seen)
-        if plausible.max() > most:
-            most, winner = float(plausible.max()), rivals[int(plausible.argmax())].square
-            best = Square(*(value * factor for value in winner))
+        visible = [
+            _visible(each.square, image) if p >= ENOUGH else p - 1 for each, p in zip(rivals, plausible, strict=True)
+        ]
+        chosen = int(np.argmax(visible))
+        if plausible[chosen] > most:
+            most, best = float(plausible[chosen]), Square(*(value * factor for value in rivals[chosen].square))
         if most >= ENOUGH:
             break
     return best
@@ -136,6 +140,13 @@ def _around(seen: _Seen, framing: Framing) -> Square | None:
         return around(seen.points(), *framing)
     except BruleError:
         return None
+
+
+def _visible(square: Square, image: Image.Image) -> float:
+    """How much of a square lies in the image, in its pixels."""
+    half = square.side / 2
+    width = min(square.x + half, image.width) - max(square.x - half, 0)
+    return max(0.0, width) * max(0.0, min(square.y + half, image.height) - max(square.y - half, 0))
 
 
 def _apart(one: Square, other: Square) -> float:

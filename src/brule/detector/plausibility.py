@@ -25,12 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from brule.data.crop import Pixels
 from brule.errors import BruleError
-from brule.maths import transport
 from brule.maths.images import mirror_all, to_tensor, to_uint8
-from brule.maths.warps import Warp
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -55,6 +54,8 @@ _LEAST = -2.0
 _MEASURED = 500
 """Validation crops on which the parts are measured, at most."""
 _BATCH = 32
+_COMPLEX = np.array([1, 1j])
+_POINT = 1e-16  # the square of a size that is rounding alone
 _NOTHING = 1e-4
 """A part's ratio is never below this: two views may agree to the last bit."""
 
@@ -80,9 +81,9 @@ class Prior:
     @classmethod
     def of(cls, shapes: npt.ArrayLike, barycenter: npt.ArrayLike, flip: tuple[int, ...] | None) -> Self:
         """The prior of shapes (M, K, 2) about X_b (K, 2); where a mirror is known, of their mirror images too."""
-        every, mean = torch.as_tensor(np.array(shapes, np.float64)), np.array(barycenter, np.float64)
+        every, mean = np.array(shapes, np.float64), np.array(barycenter, np.float64)
         if flip is not None:
-            every = torch.cat((every, mirror_all(every, torch.tensor(flip))))
+            every = np.concatenate((every, mirror_all(torch.from_numpy(every), torch.tensor(flip)).numpy()))
         residuals = _residuals(every, mean)
         residuals = residuals[np.isfinite(residuals).all(1)]
         count, size = residuals.shape
@@ -98,7 +99,7 @@ class Prior:
 
     def distance(self, points: npt.ArrayLike) -> Doubles:
         """The Mahalanobis distance of shapes (B, K, 2) over √(2K): (B,), about 1 for a shape of the prior's own."""
-        residuals = _residuals(torch.as_tensor(np.array(points, np.float64)), self.mean)
+        residuals = _residuals(np.array(points, np.float64), self.mean)
         inside = residuals @ self.modes.T
         outside = (residuals**2).sum(1) - (inside**2).sum(1)
         squared = (inside**2 / self.variances).sum(1) + outside.clip(0) / self.rest
@@ -115,11 +116,16 @@ def shrinkage(variances: Doubles, size: int, count: int) -> float:
     return 1.0 if below <= 0 else float(min(1, (squares + average**2) / below))
 
 
-def _residuals(shapes: Tensor, mean: Doubles) -> Doubles:
-    """Shapes (B, K, 2) minus X_b after their best similarity onto it, in radii of X_b: (B, 2K)."""
-    target = torch.as_tensor(mean).expand_as(shapes)
-    apart = (transport.similarity(shapes, target) - target).flatten(1).numpy()
-    return apart / radius(mean)
+def _residuals(shapes: Doubles, mean: Doubles) -> Doubles:
+    """Shapes (B, K, 2) minus X_b after their best similarity onto it, in radii of X_b: (B, 2K).
+
+    A similarity is a complex factor. Where all points of a shape coincide there is none, and the answer is NaN.
+    """
+    centred, target = (each - each.mean(-2, keepdims=True) for each in (shapes, mean))
+    z, w = centred @ _COMPLEX, target @ _COMPLEX
+    square = (np.abs(z) ** 2).sum(1)
+    apart = z * (z.conj() @ w / np.where(square > _POINT, square, np.nan))[:, None] - w
+    return np.stack((apart.real, apart.imag), -1).reshape(len(shapes), -1) / radius(mean)
 
 
 def radius(points: npt.NDArray[Any]) -> Any:
@@ -129,22 +135,23 @@ def radius(points: npt.NDArray[Any]) -> Any:
 
 def views(look: Look, crops: Pixels, flip: tuple[int, ...] | None) -> Floats:
     """What is found on the mirror image and on VIEWS of crops (B, S, S, 3), undone: (V, B, K, 2) in crop units."""
-    images, found = to_tensor(crops, torch.device("cpu")), []
-    if flip is not None:
-        points = torch.from_numpy(look(np.ascontiguousarray(crops[:, :, ::-1]))[0])
-        found.append(mirror_all(points, torch.tensor(flip)).numpy())
-    for angle, scale in VIEWS:
-        g = _view(angle, scale, len(crops))
-        found.append(g.origins(torch.from_numpy(look(to_uint8(g.images(images)))[0])).numpy())
-    return np.stack(found)
+    images = to_tensor(crops, torch.device("cpu"))
+    turns = [_turn(*view) for view in VIEWS]
+    shown = [] if flip is None else [np.ascontiguousarray(crops[:, :, ::-1])]
+    for back in turns:
+        affine = torch.cat((back, torch.zeros(2, 1)), 1).expand(len(crops), 2, 3)
+        grid = affine_grid(affine, list(images.shape), align_corners=False)
+        shown.append(to_uint8(grid_sample(images, grid, padding_mode="reflection", align_corners=False)))
+    found = list(look(np.concatenate(shown))[0].reshape(len(shown), len(crops), -1, 2))
+    undone = [] if flip is None else [mirror_all(torch.from_numpy(found.pop(0)), torch.tensor(flip)).numpy()]
+    undone += [(points - 0.5) @ back.numpy().T + 0.5 for points, back in zip(found, turns, strict=True)]
+    return np.stack(undone)
 
 
-def _view(angle: float, scale: float, batch: int) -> Warp:
-    still, turn = Warp.identity(batch, 2), math.radians(angle)
-    cosine, sine = math.cos(turn) / scale, math.sin(turn) / scale
-    linear = still.linear.new_tensor([[cosine, sine], [-sine, cosine]]).expand(batch, 2, 2)
-    middle = linear.new_full((batch, 1, 2), 0.5)
-    return Warp(linear, (middle - transport.apply(linear, middle))[:, 0], still.residual)
+def _turn(angle: float, scale: float) -> Tensor:
+    """Where a point of a view came from, about the middle: (2, 2)."""
+    cosine, sine = (f(math.radians(angle)) / scale for f in (math.cos, math.sin))
+    return torch.tensor([[cosine, sine], [-sine, cosine]])
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,9 +46,9 @@ EXPLAINED = (
 """What the yardsticks are."""
 SHELL = "brule predict photo.jpg --out found --overlay"
 USED = (
-    "Without a box, the whole photo is searched for the object. If the plausibility is below ½, the answer is unlike what "
-    "the detector was trained on. The shell command also draws the landmarks on the photo; `brule predict --help` lists "
-    "its options."
+    "Without a box, the whole photo is searched for the object. If the plausibility is below ½, the answer is unlike "
+    "what the detector was trained on. The shell command also draws the landmarks on the photo; `brule predict --help` "
+    "lists its options."
 )
 _SAW = {
     "unsupervised": "Images without landmarks, and a separate set of landmark shapes that belong to none of them. "
@@ -197,8 +197,8 @@ def limits(detector: Detector, report: Facts) -> list[str]:
     return [
         *lines,
         f"It sees {size} × {size} pixels and predicts heatmaps of {maps} × {maps}.",
-        "It answers one object a photo, the one that it finds most plausible, and it answers even if there is none. Its "
-        "plausibility is low then.",
+        "It answers one object a photo, of several plausible ones the largest, and it answers even if there is none. "
+        "The plausibility is low then.",
         f"On images that differ from the training images ({conditions}) it may do worse than its mean error suggests. "
         "The worst test images are in `results/figures/overlays.png`.",
         "It places landmarks. It is not meant for recognising, judging or monitoring people.",
