@@ -142,11 +142,11 @@ def test_a_folder_for_output_gets_what_stdout_would(run: Run, form: str) -> None
 
 def test_pts_and_overlays_lie_as_the_photos_do(run: Run) -> None:
     before = contents()
-    code, out, _ = run("predict", "photos", "--format", "pts", "--overlay", "--out", "found")
+    code, out, _ = run("predict", "photos", "--no-refine", "--format", "pts", "--overlay", "--out", "found")
     assert (code, out) == (0, "")
     written = {str(path.relative_to("found")) for path in Path("found").rglob("*") if path.is_file()}
     assert written == {f"{name}.{kind}" for name in ("a", "b", "more/a") for kind in ("pts", "png")}
-    answer = brule.load("models/detector.safetensors").predict("photos/more/a.png")
+    answer = brule.load("models/detector.safetensors").predict("photos/more/a.png", refine=False)
     np.testing.assert_allclose(read_pts("found/more/a.pts"), answer.points, atol=1e-3)
     assert contents() == before
 
@@ -220,7 +220,7 @@ def test_export_s_three_lines_of_python_answer_a_crop(run: Run) -> None:
     exec(lines, found)
     model = brule.load("models/detector.safetensors")
     np.testing.assert_allclose(found["points"], model.points(crop[None]), atol=1e-4)
-    np.testing.assert_allclose(found["confidence"][0], model.predict(crop).confidence, atol=1e-3)
+    np.testing.assert_allclose(found["confidence"][0], model.predict(crop, refine=False).confidence, atol=1e-3)
 
 
 def test_export_tells_what_is_wrong_and_leaves_nothing_half_written(run: Run) -> None:

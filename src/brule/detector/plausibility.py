@@ -103,7 +103,7 @@ class Prior:
         inside = residuals @ self.modes.T
         outside = (residuals**2).sum(1) - (inside**2).sum(1)
         squared = (inside**2 / self.variances).sum(1) + outside.clip(0) / self.rest
-        return np.sqrt(squared / residuals.shape[1])
+        return np.asarray(np.sqrt(squared / residuals.shape[1]))
 
 
 def shrinkage(variances: Doubles, size: int, count: int) -> float:
@@ -125,7 +125,7 @@ def _residuals(shapes: Doubles, mean: Doubles) -> Doubles:
     z, w = centred @ _COMPLEX, target @ _COMPLEX
     square = (np.abs(z) ** 2).sum(1)
     apart = z * (z.conj() @ w / np.where(square > _POINT, square, np.nan))[:, None] - w
-    return np.stack((apart.real, apart.imag), -1).reshape(len(shapes), -1) / radius(mean)
+    return np.asarray(np.stack((apart.real, apart.imag), -1).reshape(len(shapes), -1) / radius(mean))
 
 
 def radius(points: npt.NDArray[Any]) -> Any:
@@ -190,7 +190,7 @@ class Judge:
         """Answers (B, K, 2) with confidences (B, K), and what `views` found on their crops → (B,) in [0, 1]."""
         parts = _parts(self.prior, points, confidence, seen)
         doubt = self._doubt(parts) - self.limit
-        return np.nan_to_num(1 / (1 + np.exp(doubt.clip(-500, 500))), nan=0.0)
+        return np.asarray(np.nan_to_num(1 / (1 + np.exp(doubt.clip(-500, 500))), nan=0.0))
 
     def _doubt(self, parts: Doubles, which: Sequence[int] = (0, 1, 2)) -> Doubles:
         """No part buys off another: answers that agree to the last bit may agree on nonsense."""
