@@ -112,10 +112,11 @@ def encoded(data: bytes) -> str:
 
 def same(answer: dict[str, Any], found: Prediction) -> bool:
     """Bit for bit: JSON keeps every digit of a float."""
-    assert answer.keys() == {"names", "points", "confidence"}
+    assert answer.keys() == {"names", "points", "confidence", "plausibility"}
     points, confidence = np.array(answer["points"]), np.array(answer["confidence"], np.float32)
     return (
         answer["names"] == list(found.names)
         and np.array_equal(points, found.points)
         and np.array_equal(confidence, found.confidence)
+        and answer["plausibility"] == found.plausibility
     )

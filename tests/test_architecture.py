@@ -47,7 +47,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "method.algorithm2": ("method", "maths", "config"),
     "figures": ("figures", "data.schemes", "errors", "files"),
     "tracking": ("tracking", "config", "terminal", "errors", "files"),
-    "detector.prediction": ("data.crop", "data.photos", "maths", "errors"),
+    "detector.prediction": ("data.crop", "data.photos", "detector.finding", "detector.plausibility", "maths", "errors"),
+    "detector.finding": ("data.crop", "detector.plausibility", "errors"),
+    "detector.plausibility": ("data.crop", "maths", "errors"),
 }
 # Who may look at a floor above: the package's door, and the detector's file or MLflow's registry, one `load` for both.
 UPWARD: dict[str, tuple[str, ...]] = {}
@@ -80,6 +82,8 @@ LIBRARIES: dict[str, set[str]] = {
     "synthetic": {"numpy", "scipy", "PIL"},
     "config": {"pydantic", "ruamel"},
     "detector.prediction": {"torch", "numpy"},
+    "detector.plausibility": {"torch", "numpy"},
+    "detector.finding": {"numpy", "PIL"},
     "detector.protocol": {"numpy", "pydantic"},
 }
 # What decides nothing of a stage's outputs: how it is called, told, drawn and recorded.

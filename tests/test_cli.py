@@ -75,17 +75,18 @@ def contents() -> dict[Path, bytes]:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--refine"], ["--box", "10", "-5", "40.5", "30"], ["--box", "20", "20", "9", "9"]]
+    "options", [[], ["--refine"], ["--no-refine"], ["--box", "10", "-5", "40.5", "30"], ["--box", "20", "20", "9", "9"]]
 )
 def test_the_table_holds_what_the_detector_answers(run: Run, options: list[str]) -> None:
     code, out, _ = run("predict", "photos/a.jpg", "photos/b.png", *options)
     assert code == 0
     table = rows(out)
     known = tuple(map(float, options[1:])) if len(options) > 1 else None
+    refine = {"--refine": True, "--no-refine": False}.get("".join(options[:1]))
     model = brule.load("models/detector.safetensors")
     paths = ["photos/a.jpg", "photos/b.png"]
     # together, as the command asks: convolutions round a batch otherwise than one image, and a second look magnifies it
-    answers = model.predict(paths, [known, known], refine="--refine" in options)
+    answers = model.predict(paths, [known, known], refine=refine)
     for k, (path, answer) in enumerate(zip(paths, answers, strict=True)):
         lines = table[3 * k : 3 * k + 3]
         assert [(line["image"], line["name"]) for line in lines] == [(path, name) for name in NAMES]
@@ -96,8 +97,31 @@ def test_the_table_holds_what_the_detector_answers(run: Run, options: list[str])
 def test_json_says_the_same_as_csv(run: Run) -> None:
     table = rows(run("predict", "photos")[1])
     records = json.loads(run("predict", "photos", "--format", "json")[1])
-    flat = [{"image": one["image"], **landmark} for one in records for landmark in one["landmarks"]]
-    assert [{key: str(value) for key, value in line.items()} for line in flat] == table
+    facts = ("image", "plausibility")
+    flat = [{**{key: one[key] for key in facts}, **landmark} for one in records for landmark in one["landmarks"]]
+    assert [{key: "" if value is None else str(value) for key, value in line.items()} for line in flat] == table
+
+
+def test_photos_unlike_the_training_get_a_warning_each_and_many_a_summary(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from brule.detector.model import Detector
+    from brule.detector.prediction import Prediction
+
+    assert "does not look like" not in run("predict", "photos")[2], "this detector does not know"
+    Path("many").mkdir()
+    for k in range(14):
+        Image.new("RGB", (9, 9)).save(f"many/{k:02d}.png")
+    sure = iter([0.9, 0.1, 0.5] + [0.2] * 11)
+    nowhere = np.zeros((3, 2)), np.zeros(3, np.float32), tuple(NAMES)
+    monkeypatch.setattr(Detector, "predictions", lambda self, *_: (Prediction(*nowhere, value) for value in sure))
+    code, out, error = run("predict", "many", "--format", "json")
+    lines = [line for line in error.splitlines() if "look like" in line]
+    expected = "many/01.png: does not look like what the detector was trained on (plausibility 0.10); check it"
+    assert code == 0 and lines[0] == expected and len(lines) == 11
+    assert "many/03.png" in lines[1], "one half is enough"
+    assert lines[-1].startswith("2 more photos do not look like it either, 12 of 14 in all")
+    assert [one["plausibility"] for one in json.loads(out)][:3] == [0.9, 0.1, 0.5]
 
 
 def test_files_folders_and_patterns_name_each_photo_once(run: Run) -> None:
@@ -119,11 +143,11 @@ def test_a_folder_for_output_gets_what_stdout_would(run: Run, form: str) -> None
 
 def test_pts_and_overlays_lie_as_the_photos_do(run: Run) -> None:
     before = contents()
-    code, out, _ = run("predict", "photos", "--format", "pts", "--overlay", "--out", "found")
+    code, out, _ = run("predict", "photos", "--no-refine", "--format", "pts", "--overlay", "--out", "found")
     assert (code, out) == (0, "")
     written = {str(path.relative_to("found")) for path in Path("found").rglob("*") if path.is_file()}
     assert written == {f"{name}.{kind}" for name in ("a", "b", "more/a") for kind in ("pts", "png")}
-    answer = brule.load("models/detector.safetensors").predict("photos/more/a.png")
+    answer = brule.load("models/detector.safetensors").predict("photos/more/a.png", refine=False)
     np.testing.assert_allclose(read_pts("found/more/a.pts"), answer.points, atol=1e-3)
     assert contents() == before
 
@@ -252,7 +276,7 @@ def test_export_s_three_lines_of_python_answer_a_crop(run: Run) -> None:
     exec(lines, found)
     model = brule.load("models/detector.safetensors")
     np.testing.assert_allclose(found["points"], model.points(crop[None]), atol=1e-4)
-    np.testing.assert_allclose(found["confidence"][0], model.predict(crop).confidence, atol=1e-3)
+    np.testing.assert_allclose(found["confidence"][0], model.predict(crop, refine=False).confidence, atol=1e-3)
 
 
 def test_export_tells_what_is_wrong_and_leaves_nothing_half_written(run: Run) -> None:

@@ -25,6 +25,7 @@ import crops
 
 UNIT = np.array([[0.0, 0.2], [1.0, 0.0], [0.4, 1.0]])
 SCHEME = Scheme(("left", "right", "low"), None, (0, 1), ())
+MOVED = {False: 0, True: 5, None: 2}  # pixels, by `refine`
 CORNER, SIZE = np.array([60.0, 30.0]), np.array([50.0, 40.0])
 
 
@@ -32,11 +33,11 @@ CORNER, SIZE = np.array([60.0, 30.0]), np.array([50.0, 40.0])
 class Boxed(Detector):
     """Answers the shape of the box that it is given, or of the whole photo."""
 
-    def predict(self, images: Any, boxes: Any = None, refine: bool = False, batch_size: int = 64) -> Any:
+    def predict(self, images: Any, boxes: Any = None, refine: bool | None = None, batch_size: int = 64) -> Any:
         found = []
         for path, box in zip(images, boxes, strict=True):
             x, y, w, h = box or (0, 0, *Image.open(path).size)
-            found.append(Prediction(UNIT * [w, h] + [x, y] + 5 * refine, np.ones(3, np.float32), SCHEME.names))
+            found.append(Prediction(UNIT * [w, h] + [x, y] + MOVED[refine], np.ones(3, np.float32), SCHEME.names))
         return found
 
     def points(self, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -96,6 +97,9 @@ def test_each_way_costs_what_it_must(boxed: Detector, monkeypatch: pytest.Monkey
     assert errors["around it, moved by 20 %"][0] == f"{10 * eyes:.2f}"
     assert errors["around it, 20 % too small"][0] == errors["around it, 20 % too large"][0] == scaled
     assert errors["from the middle, as large as the photo"][0] == f"{whole * eyes:.2f}"
+    searched = float(np.linalg.norm(UNIT * [200, 150] + 2 - UNIT * SIZE - CORNER, axis=-1).mean())
+    assert errors["where the whole photo is searched, the default"] == ["–", "–", f"{searched * eyes:.2f}", "100.0%"]
+    assert "Photos a second: " in text.splitlines()[-1]
 
 
 def test_without_landmarks_there_is_nothing_to_measure() -> None:

@@ -101,11 +101,11 @@ def test_a_photo_beyond_pil_s_warning_is_answered_without_one(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 500), (500, 1), (3, 3), (64, 64), (701, 13)])
-@pytest.mark.parametrize("refine", [False, True])
-def test_points_lie_inside_the_square_of_photos_of_any_size(size: tuple[int, int], refine: bool) -> None:
+@pytest.mark.parametrize("refine", [False, True, None])
+def test_points_lie_inside_the_square_of_photos_of_any_size(size: tuple[int, int], refine: bool | None) -> None:
     found = DETECTOR.predict(Image.new("RGB", size, "teal"), refine=refine).points
     assert np.isfinite(found).all()
-    if not refine:
+    if refine is False:
         assert (np.abs(found + 0.5 - np.array(size) / 2) <= min(size) / 2).all()
 
 

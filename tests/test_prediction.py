@@ -70,7 +70,7 @@ def test_the_answer_is_that_on_the_crop_mapped_back(trained: Detector, known: bo
     pixels = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
     square = around(POINTS[:, :2] * 0.8, *DVE) if known else centred(130, 90)
     crop = cut(Image.fromarray(pixels), square, SIZE)
-    found = trained.predict(pixels, box(POINTS * 0.8) if known else None)
+    found = trained.predict(pixels, box(POINTS * 0.8) if known else None, refine=False)
     expected = to_pixels(trained.points(crop[None])[0].astype(float), square)
     assert np.ptp(expected, axis=0).max() > 5
     np.testing.assert_allclose(found.points, expected, atol=1e-4)
@@ -79,7 +79,7 @@ def test_the_answer_is_that_on_the_crop_mapped_back(trained: Detector, known: bo
 def test_a_crop_as_prepare_cuts_it_is_answered_in_its_own_pixels(trained: Detector) -> None:
     crop = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     expected = trained.points(crop[None])[0] * SIZE - 0.5
-    np.testing.assert_allclose(trained.predict(crop).points, expected, atol=1e-4)
+    np.testing.assert_allclose(trained.predict(crop, refine=False).points, expected, atol=1e-4)
 
 
 def test_the_box_is_framed_as_the_detector_s_training_crops_were() -> None:
@@ -87,14 +87,14 @@ def test_the_box_is_framed_as_the_detector_s_training_crops_were() -> None:
     square = around(POINTS, 0.4, 0.1)
     crop = cut(Image.fromarray(photo(POINTS)), square, SIZE)
     expected = to_pixels(wide.points(crop[None])[0].astype(float), square)
-    np.testing.assert_allclose(wide.predict(photo(POINTS), box(POINTS)).points, expected, atol=1e-4)
+    np.testing.assert_allclose(wide.predict(photo(POINTS), box(POINTS), refine=False).points, expected, atol=1e-4)
 
 
 def test_landmarks_move_with_photo_and_box(trained: Detector) -> None:
     shift = np.array([6, 7])
     scene = np.random.default_rng(2).integers(0, 256, (200, 220, 3), dtype=np.uint8)
-    here = trained.predict(scene[20:180, 10:210], box(POINTS)).points
-    moved = trained.predict(scene[13:, 4:], box(POINTS + shift)).points
+    here = trained.predict(scene[20:180, 10:210], box(POINTS), refine=False).points
+    moved = trained.predict(scene[13:, 4:], box(POINTS + shift), refine=False).points
     np.testing.assert_allclose(moved, here + shift, atol=1e-3)
 
 
@@ -154,16 +154,60 @@ def test_where_no_further_look_is_possible_the_first_stands() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_by_default_it_looks_again_and_searches_nothing_without_a_judge() -> None:
+    far = photo(POINTS * 0.25 + [160, 120], 400, 300, blur=3)
+    for boxes in (None, box(POINTS * 0.25 + [150, 125])):
+        default, again = LIGHTS.predict(far, boxes), LIGHTS.predict(far, boxes, refine=True)
+        np.testing.assert_array_equal(default.points, again.points)
+        assert default.plausibility is None
+
+
+@pytest.fixture(scope="module")
+def judged() -> Detector:
+    """LIGHTS with a judge, which has seen lights at about POINTS."""
+    rng = np.random.default_rng(5)
+    shapes = POINTS + rng.normal(0, 4, (60, *POINTS.shape))
+    detector = Detector(LIGHTS.encoder, to_units(POINTS, around(POINTS, *DVE)).astype(np.float32), SCHEME, SIZE, SIZE)
+    crops = [cut(Image.fromarray(photo(shape)), around(shape, *DVE), SIZE) for shape in shapes]
+    return detector.judged(np.stack(crops), shapes / 100)
+
+
+@pytest.mark.parametrize("place, share", [((40, 30), 0.3), ((480, 300), 0.4), ((150, 20), 1.0), ((250, 180), 0.8)])
+def test_the_object_is_found_anywhere_in_a_large_photo(judged: Detector, place: Any, share: float) -> None:
+    points = (POINTS - POINTS.min(0)) * share + place
+    scene = photo(points, 600, 400, blur=9 * share)
+    found = judged.predict(scene)
+    np.testing.assert_allclose(found.points, points, atol=1.5)
+    assert found.plausibility is not None and found.plausibility > 0.5
+    nothing = judged.predict(np.random.default_rng(0).integers(0, 60, (400, 600, 3), dtype=np.uint8))
+    assert nothing.plausibility is not None and nothing.plausibility < 0.1
+
+
+def test_a_search_answers_one_by_one_what_it_answers_together(judged: Detector, tmp_path: Path) -> None:
+    scenes = [photo((POINTS - POINTS.min(0)) * 0.4 + place, 300, 240, blur=4) for place in ((30, 40), (200, 150))]
+    Image.fromarray(scenes[0]).save(tmp_path / "a.png")
+    together = judged.predict([tmp_path / "a.png", scenes[1]], [None, None])
+    for scene, answer in zip(scenes, together, strict=True):
+        alone = judged.predict(scene)
+        np.testing.assert_allclose(answer.points, alone.points, atol=1e-3)
+        assert answer.plausibility == pytest.approx(alone.plausibility, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 3), (701, 13)])
+def test_a_photo_of_any_size_is_searched(judged: Detector, size: tuple[int, int]) -> None:
+    assert np.isfinite(judged.predict(Image.new("RGB", size, "teal")).points).all()
+
+
 def test_a_batch_is_one_by_one(trained: Detector, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     images: list[Any] = [rng.integers(0, 256, (60 + i, 90 - 3 * i, 3), dtype=np.uint8) for i in range(5)]
     Image.fromarray(images[1]).save(tmp_path / "1.png")
     images[1], images[2] = tmp_path / "1.png", Image.fromarray(images[2])
     boxes = [None, (20, 20, 40, 30), np.array([15.5, 18, 30, 30]), None, [10, 10, 50, 40]]
-    together = trained.predict(images, boxes, batch_size=2)
+    together = trained.predict(images, boxes, refine=False, batch_size=2)
     assert isinstance(together, list) and len(together) == 5
     for image, known, found in zip(images, boxes, together, strict=True):
-        alone = trained.predict(image, known)
+        alone = trained.predict(image, known, refine=False)
         np.testing.assert_allclose(found.points, alone.points, atol=1e-3)
         np.testing.assert_allclose(found.confidence, alone.confidence, atol=1e-5)
 

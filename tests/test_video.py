@@ -144,7 +144,7 @@ class Told:
     def __init__(self, near: float, sureness: float, anew: float = 0.0) -> None:
         self.near, self.sureness, self.anew = near, sureness, anew
 
-    def predict(self, pixels: np.ndarray, box: Any = None, refine: bool = False) -> Prediction:
+    def predict(self, pixels: np.ndarray, box: Any = None, refine: bool | None = None) -> Prediction:
         shift, sure = (self.anew, 0.5) if refine else (self.near, self.sureness)
         return Prediction(60 * SHAPE + 50 + shift, np.full(3, sure, np.float32), SCHEME.names)
 
@@ -155,6 +155,30 @@ def test_near_holds_unless_it_is_elsewhere_and_less_sure(near: float, sureness: 
     pictures = [np.zeros((120, 160, 3), np.uint8)] * 2
     first, second = (answer.points for _, answer in follow(told, seen(*pictures), None, True, False))
     np.testing.assert_allclose(first, 60 * SHAPE + 50)
+    np.testing.assert_allclose(second, 60 * SHAPE + 50 + holds)
+
+
+class Sure(Told):
+    """Like Told, and knows how plausible its answers are; it counts how often it looked afresh."""
+
+    def __init__(self, near: float, plausible: float, anew: float) -> None:
+        super().__init__(0, 0.5, anew)
+        self.step, self.plausible, self.searches = near, plausible, 0
+
+    def predict(self, pixels: np.ndarray, box: Any = None, refine: bool | None = None) -> Prediction:
+        self.searches += refine is None
+        shift, plausible = (self.anew, 0.7) if refine is None else (self.step, self.plausible)
+        return Prediction(60 * SHAPE + 50 + shift, np.full(3, 0.5, np.float32), SCHEME.names, plausible)
+
+
+@pytest.mark.parametrize("near, plausible, searches, holds", [(3, 0.6, 1, 3), (30, 0.4, 2, 0), (3, 0.4, 2, 3)])
+def test_a_frame_is_searched_only_when_the_object_is_lost(
+    near: float, plausible: float, searches: int, holds: float
+) -> None:
+    sure: Any = Sure(near, plausible, 0)
+    pictures = [np.zeros((120, 160, 3), np.uint8)] * 2
+    _, second = (answer.points for _, answer in follow(sure, seen(*pictures), None, None, False))
+    assert sure.searches == searches
     np.testing.assert_allclose(second, 60 * SHAPE + 50 + holds)
 
 
@@ -197,7 +221,7 @@ def run(hues: Detector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_the_command_answers_every_frame(run: Run, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
-    assert run(str(clip), "--unsmoothed", "--overlay", "--out", str(out))[0] == 0
+    assert run(str(clip), "--no-refine", "--unsmoothed", "--overlay", "--out", str(out))[0] == 0
     rows = list(csv.DictReader((out / "clip.mp4.csv").open()))
     assert [row["name"] for row in rows[:3]] == list(SCHEME.names) and len(rows) == 36
     assert [int(row["frame"]) for row in rows[::3]] == list(range(12)) and float(rows[3]["time"]) == 0.05
@@ -228,13 +252,13 @@ def test_the_table_is_the_same_on_stdout_and_as_json(run: Run, clip: Path) -> No
     code, told, _ = run(str(clip), "--format", "json")
     rows = list(csv.DictReader(text.splitlines()))
     records = [
-        {"frame": one["frame"], "time": one["time"], **landmark}
+        {"frame": one["frame"], "time": one["time"], "plausibility": None, **landmark}
         for one in json.loads(told)
         for landmark in one["landmarks"]
     ]
     assert code == 0 and len(rows) == 36
     for row, record in zip(rows, records, strict=True):
-        assert {key: float(value) if key != "name" else value for key, value in row.items()} == record
+        assert {key: float(v) if key != "name" and v else v or None for key, v in row.items()} == record
 
 
 def test_a_broken_video_is_reported_and_leaves_nothing(run: Run, clip: Path, tmp_path: Path) -> None:

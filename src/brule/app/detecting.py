@@ -23,6 +23,7 @@ from brule.errors import BruleError
 LARGEST = 32 * 2**20
 """Bytes of a request to /invocations, at most: a photo file of 24 MB in base64."""
 _QUESTION = 2**20  # bytes of a request to /styles, at most
+_REFINE = {"1": True, "0": False}  # otherwise the better way
 
 
 def application(page: Page) -> ASGIApp:
@@ -45,7 +46,7 @@ def application(page: Page) -> ASGIApp:
         asked = request.query_params
         name, box = file_name(asked.get("name", "")), _box(asked.get("box"))
         data = await body(request, name, LARGEST_PHOTO, "choose a smaller photo")
-        return JSONResponse(await answered(page.landmarks, data, name, box, asked.get("refine") == "1"))
+        return JSONResponse(await answered(page.landmarks, data, name, box, _REFINE.get(asked.get("refine", ""))))
 
     async def styles(request: Request) -> Response:
         shape, turn = _shape(await body(request, "the request", _QUESTION, "send the landmarks of one photo"))

@@ -21,6 +21,7 @@ from brule.data.crop import around, cut, to_units
 from brule.detector import text
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
+from brule.detector.plausibility import THRESHOLD
 from brule.detector.prediction import Box, Prediction
 from brule.errors import BruleError
 from brule.figures.theme import colours
@@ -61,7 +62,7 @@ class Page:
             "largest": LARGEST_PHOTO,
         }
 
-    def landmarks(self, data: bytes, name: str, box: Box | None, refine: bool) -> dict[str, Any]:
+    def landmarks(self, data: bytes, name: str, box: Box | None, refine: bool | None) -> dict[str, Any]:
         """The landmarks of a photo, in its own pixels, with the photo as the detector saw it and the files to save.
 
         data: an image file; name: what to call it. `crop` has what the GAN needs: it is None without a GAN. Raises
@@ -79,6 +80,7 @@ class Page:
             "picture": data_url(image),
             "points": found.points.round(3).tolist(),
             "confidence": found.confidence.astype(float).round(4).tolist(),
+            "plausible": found.plausibility is None or found.plausibility >= THRESHOLD,
             "seconds": round(seconds, 4),
             "crop": self._crop(image, found),
             "files": {"csv": text.csv_text(named), "json": text.json_text(named), "pts": text.pts_text(found)},

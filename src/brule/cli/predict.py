@@ -32,21 +32,24 @@ if TYPE_CHECKING:
 TITLE = "Find the landmarks of photos and videos."
 EPILOG = """\
 A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'holiday/*.jpg'. Without --box, the
-detector looks at the largest square in the middle of a photo. That suits photos that are cropped like the training
-images. For others, give the box around the landmarks (the same for all photos; it may be off by a tenth of its width),
-or use --refine. On test photos of 300-W, where the landmarks span less than half of that square, the error is 4.9 %
-with the box, 17.4 % without it, and 5.5 % with --refine.
+whole photo is searched for the object; of several plausible ones, the largest is answered. If you know the box around
+the landmarks, give it (the same for all photos; it may be off by a fifth of its width). Either way the detector then
+looks again around the points that it has just found. --refine searches nothing and begins in the middle of the photo,
+which is faster; --no-refine looks once, which suits photos that are cropped like the training images.
 
 x and y are pixels of the photo as it is displayed, and 0 is the centre of the first one (a .pts counts from 1). The
-confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right.
+confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right. The plausibility, from 0
+to 1, says how much the whole answer is like those on what the detector was trained on; below 0.5 it is unlike nearly
+all of them, and stderr says so. It is empty if an older brule trained the detector, which then does as with --refine.
 
 The first line on stderr says what the detector was trained on. --overlay draws edges, and the landmarks' names or, if
 there are more than 24, their numbers from 0. Of mirrored pairs the left landmark is light and the right one dark.
 
 A video is answered frame by frame (this needs pip install -e '.[video]'). The result is NAME.mp4.csv or .json in --out,
 with one line per landmark, the number of the frame and its time in seconds; --overlay draws the landmarks into an .mp4.
-With --refine, the detector also looks at each frame around the points of the previous one. The one-euro filter smooths
-the points, unless you give --unsmoothed.
+The detector looks at each frame around the points of the previous one, and searches the frame where it has lost the
+object; with --no-refine it looks at each frame by itself. The one-euro filter smooths the points, unless you give
+--unsmoothed.
 
 To correct answers instead of labelling from nothing, write them as proposals for a labelling tool, all photos in one
 file: --format coco, cvat, label-studio or tps. With --out, cvat also writes the label and label-studio the labelling
@@ -57,14 +60,16 @@ If a photo cannot be answered, stderr says why, the others are answered all the 
 
 examples:
   brule predict photo.jpg
-  brule predict photos/ --refine --out found --overlay
+  brule predict photos/ --out found --overlay
   brule predict photo.jpg --box 210 180 260 270 --format json
   brule predict photos/ --format coco --out found
-  brule predict talk.mp4 --refine --out found --overlay"""
+  brule predict talk.mp4 --out found --overlay"""
 PROPOSALS = {"coco": "coco.json", "cvat": "cvat.xml", "label-studio": "label-studio.json", "tps": "tps"}
 """Form of proposals → how the name of its file goes on after `landmarks.`"""
 BATCH = 16
 """Photos that are answered together."""
+WARNINGS = 10
+"""Photos that get a line of their own on stderr, at most, if they are unlike what the detector was trained on."""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:
@@ -74,7 +79,8 @@ def arguments(command: argparse.ArgumentParser) -> None:
     cli.model(command)
     box = "the box around the landmarks in pixels: left, top, width, height"
     add("--box", type=float, nargs=4, metavar=tuple("XYWH"), help=box)
-    add("--refine", action="store_true", help="look again, close around the points just found, until they stop moving")
+    refine = "--refine: search nothing, look again around the points found in the middle; --no-refine: look only once"
+    add("--refine", action=argparse.BooleanOptionalAction, help=refine)
     add("--out", type=Path, metavar="DIR", help="write landmarks.csv or .json to this folder instead of to stdout")
     form = "pts: one file per photo; coco, cvat, label-studio, tps: proposals to correct; default: %(default)s"
     add("--format", choices=("csv", "json", "pts", *PROPOSALS), default="csv", metavar="FORM", help=form)
@@ -243,7 +249,24 @@ def _photos(args: argparse.Namespace, detector: Detector, chosen: Mapping[Path, 
         _propose(args, found, chosen, detector.scheme)
     else:
         _write_table(args, found)
+    _warn(found)
     return failed
+
+
+def _warn(found: Mapping[Path, Prediction]) -> None:
+    """Say on stderr which answers are unlike what the detector was trained on: a line each, and how many if many."""
+    from brule.detector.plausibility import THRESHOLD
+
+    sure = {path: answer.plausibility for path, answer in found.items() if answer.plausibility is not None}
+    strange = {path: value for path, value in sure.items() if value < THRESHOLD}
+    for path, value in list(strange.items())[:WARNINGS]:
+        _report(f"{path}: does not look like what the detector was trained on (plausibility {value:.2f}); check it")
+    if len(strange) > WARNINGS:
+        further = len(strange) - WARNINGS
+        _report(
+            f"{further} more photos do not look like it either, {len(strange)} of {len(found)} in all; the table says "
+            f"which: their plausibility is below {THRESHOLD}"
+        )
 
 
 def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme: Scheme, place: Path) -> None:

@@ -20,17 +20,18 @@ EPILOG = """\
 web pages of other sites are refused. Nothing is loaded from elsewhere, and no photo is kept. Ctrl-C stops it.
 
 The page: open the address that is printed. Drop a photo on the page, paste one, or start with a sample. It shows the
-landmarks, their names and how clearly each is seen, and saves them as CSV, JSON or .pts. If the object does not fill
-the photo, drag a box around it. With a GAN, the page also draws the same landmarks in other styles.
+landmarks, their names and how clearly each is seen, and saves them as CSV, JSON or .pts. If it finds the
+wrong object, drag a box around the right one. With a GAN, the page also draws the same landmarks in other styles.
 
 The samples are photos of your own (--samples); otherwise test photos in data/raw, cut out like the training crops;
 otherwise, for a detector of faces, rendered faces.
 
 The API: POST photos to /invocations as JSON, with Content-Type: application/json.
-  {"inputs": [{"image": BASE64, "box": [LEFT, TOP, WIDTH, HEIGHT], "refine": true}, ...]}
+  {"inputs": [{"image": BASE64, "box": [LEFT, TOP, WIDTH, HEIGHT], "refine": null}, ...]}
 `image` is an image file in base64; you can give `pixels`, rows of [red, green, blue], instead. `box` and `refine` are
-optional and mean the same as in brule predict. The answer has one entry for each photo, in the same order:
-  {"predictions": [{"names": [...], "points": [[X, Y], ...], "confidence": [...]}, ...]}
+optional: without a box the photo is searched, unless refine is true (look again around what is found in the middle) or
+false (look once). The answer has one entry for each photo, in the same order:
+  {"predictions": [{"names": [...], "points": [[X, Y], ...], "confidence": [...], "plausibility": P}, ...]}
 x and y are in pixels of the photo as displayed; 0 is the centre of the first pixel.
 
 A bad request gets status 400 and {"error": SENTENCE}, which names the first photo at fault. A request of more than

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, overload
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from brule.data.crop import DVE, Framing
 from brule.data.photos import Photo
 from brule.data.schemes import Scheme
-from brule.detector import prediction, weights
+from brule.detector import plausibility, prediction, weights
+from brule.detector.plausibility import Judge
 from brule.detector.prediction import Box, Prediction, Sight
 from brule.errors import BruleError
 from brule.maths import heatmaps
@@ -46,6 +47,8 @@ class Detector:
     """Stacks, width and depth of the encoder."""
     framing: Framing = DVE
     """How its training crops were cut around the landmarks."""
+    judge: Judge | None = None
+    """Says how plausible an answer is. None: the file is older and does not know."""
 
     def __repr__(self) -> str:
         mode = self.training.get("mode", "unknown training")
@@ -72,6 +75,7 @@ class Detector:
             training if isinstance(training, dict) else {},
             {name: sizes[name] for name in ("stacks", "width", "depth")},
             _framing(header, path),
+            _judge(header, tensors, scheme, path),
         )
 
     @property
@@ -104,7 +108,7 @@ class Detector:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is also a sequence of them
-        self, images: Photo, boxes: Box | None = None, refine: bool = False, batch_size: int = 64
+        self, images: Photo, boxes: Box | None = None, refine: bool | None = None, batch_size: int = 64
     ) -> Prediction: ...
 
     @overload
@@ -112,7 +116,7 @@ class Detector:
         self,
         images: Iterable[Photo],
         boxes: Iterable[Box | None] | None = None,
-        refine: bool = False,
+        refine: bool | None = None,
         batch_size: int = 64,
     ) -> list[Prediction]: ...
 
@@ -120,30 +124,53 @@ class Detector:
         self,
         images: Photo | Iterable[Photo],
         boxes: Box | Iterable[Box | None] | None = None,
-        refine: bool = False,
+        refine: bool | None = None,
         batch_size: int = 64,
     ) -> Prediction | list[Prediction]:
         """Landmarks of photos of any size, in the pixels of each photo as it is displayed (its EXIF turn applied).
 
         images: one photo gives one Prediction, several give a list. A photo is a path, an array (H, W), (H, W, 3) or
         (H, W, 4) of uint8 or uint16, or a PIL image. boxes: the box around the landmarks, if you know it, as (x, y,
-        width, height) in the photo's pixels; for several photos a list of boxes, or None for unknown ones. Without a
-        box the detector looks at the largest square in the middle. refine: look again, up to three times, at the square
-        around the points just found, until it stops moving. Raises BruleError naming the photo that cannot be read or
-        has no valid box.
+        width, height) in the photo's pixels; for several photos a list of boxes, or None for unknown ones.
+
+        By default the object is searched for in the whole photo where there is no box, and then the detector looks
+        again, up to three times, at the square around the points just found, until it stops moving. refine: True
+        searches nothing, and begins with the largest square in the middle; False looks once, there or at the box. A
+        detector of an older file, which has no plausibility, cannot search and does as with True. Raises BruleError
+        naming the photo that cannot be read or has no valid box.
         """
         return prediction.predict(self._sight(), images, boxes, refine, batch_size)
 
     def predictions(
-        self, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool = False, batch_size: int = 64
+        self, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool | None = None, batch_size: int = 64
     ) -> Iterator[Prediction | BruleError]:
         """Like `predict` for any number of photos, one answer at a time. A photo without landmarks gives its error."""
         return prediction.predictions(self._sight(), images, boxes, refine, batch_size)
 
     def _sight(self) -> Sight:
-        return Sight(self._look, self.image_size, self.framing, self.scheme.names)
+        return Sight(self.look, self.image_size, self.framing, self.scheme.names, self.judge)
 
-    def _look(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def judged(self, crops: npt.NDArray[np.uint8], shapes: npt.ArrayLike) -> Self:
+        """This detector with a judge, measured on validation crops (N, S, S, 3) and the unpaired shapes (M, K, 2)."""
+        prior = plausibility.Prior.of(shapes, self.barycenter, self.scheme.flip)
+        return replace(self, judge=Judge.measured(self.look, crops, prior, self.scheme.flip))
+
+    def save(self, path: Path | str) -> None:
+        """Write this detector to a file, as training does."""
+        save(
+            path,
+            self.encoder,
+            barycenter=self.barycenter,
+            scheme=self.scheme,
+            image_size=self.image_size,
+            map_size=self.map_size,
+            architecture=self.architecture,
+            training=self.training,
+            framing=self.framing,
+            judge=self.judge,
+        )
+
+    def look(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Points (B, K, 2) and confidences (B, K) of one batch of crops (B, S, S, 3)."""
         L = self.log_maps(self.tensor(crops)).exp()
         return heatmaps.coordinates(L).cpu().numpy(), prediction.confidence(L).cpu().numpy()
@@ -160,11 +187,13 @@ def save(
     architecture: Mapping[str, int],
     training: Mapping[str, Any] | None = None,
     framing: Framing = DVE,
+    judge: Judge | None = None,
 ) -> None:
     """Write what `Detector.load` reads, atomically. The same arguments give the same bytes.
 
     encoder: the LandmarkEncoder to ship, and architecture its `stacks`, `width` and `depth`; barycenter: (K, 2) in crop
-    units; training: anything that fits into JSON; framing: how `prepare` cut the crops around the landmarks.
+    units; training: anything that fits into JSON; framing: how `prepare` cut the crops around the landmarks; judge:
+    what `Detector.judged` measured.
     """
     tensors = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
     tensors["barycenter"] = torch.tensor(np.asarray(barycenter))
@@ -177,6 +206,9 @@ def save(
         "training": dict(training or {}),
         "framing": framing._asdict(),
     }
+    if judge is not None:
+        tensors |= {f"plausibility.{name}": tensor for name, tensor in judge.tensors().items()}
+        header["plausibility"] = judge.facts()
     weights.save(path, KIND, header, tensors)
 
 
@@ -201,6 +233,17 @@ def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
     except (AttributeError, TypeError, ValueError):
         raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
     return framing
+
+
+def _judge(header: Mapping[str, Any], tensors: Mapping[str, Tensor], scheme: Scheme, path: Path | str) -> Judge | None:
+    """The judge in the file. Older files have none."""
+    if "plausibility" not in header:
+        return None
+    own = {name.removeprefix("plausibility."): t for name, t in tensors.items() if name.startswith("plausibility.")}
+    try:
+        return Judge.restored(header["plausibility"], own, tensors["barycenter"].double().numpy(), scheme.flip)
+    except (KeyError, TypeError, ValueError):
+        raise BruleError(f"{path}: what it says of plausibility is damaged; {KIND.mend}") from None
 
 
 def load(source: Path | str, device: str = "cpu") -> Detector:

@@ -5,7 +5,7 @@ This module knows no detector: it asks a `Sight` for the landmarks of crops.
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,11 +18,12 @@ from torch import Tensor
 from brule.data import photos
 from brule.data.crop import Framing, Pixels, Points, Square, around, centred, cut_picture, to_pixels
 from brule.data.photos import Photo
+from brule.detector.finding import SIDES, search
+from brule.detector.plausibility import Floats, Judge, Look, views
 from brule.errors import BruleError
 
 Box = Sequence[float] | npt.NDArray[Any]
 """The box around the landmarks of a photo, in its pixels: left and upper edge, width and height."""
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,19 +37,23 @@ class Prediction:
     """(K,) in [0, 1], see `confidence`."""
     names: tuple[str, ...]
     """(K) the names of the landmarks."""
+    plausibility: float | None = None
+    """In [0, 1]: how much this answer is like those on what the detector was trained on. Below ½, the threshold, it is
+    unlike nearly all of them. None: the detector's file is older and does not know."""
 
 
 class Sight(NamedTuple):
     """How the landmarks of crops are found, and which crops are wanted."""
 
-    look: Callable[[Pixels], tuple[Floats, Floats]]
-    """Crops (B, S, S, 3) → points (B, K, 2) in crop units, and confidences (B, K)."""
+    look: Look
     size: int
     """S, the side of a crop in pixels."""
     framing: Framing
     """How much larger than the landmarks' box a crop is."""
     names: tuple[str, ...]
     """(K) the names of the landmarks."""
+    judge: Judge | None = None
+    """Says how plausible an answer is. Without one, nothing can be searched for."""
 
 
 class _Crop(NamedTuple):
@@ -65,9 +70,12 @@ class _Asked(NamedTuple):
 
 
 class _Found(NamedTuple):
-    points: Points
+    crop: _Crop
+    units: Floats
     confidence: Floats
-    square: Square
+
+    def points(self) -> Points:
+        return to_pixels(self.units.astype(np.float64), self.crop.square)
 
 
 _LOOKS = 3
@@ -94,7 +102,7 @@ def predict(
     sight: Sight,
     images: Photo | Iterable[Photo],
     boxes: Box | Iterable[Box | None] | None,
-    refine: bool,
+    refine: bool | None,
     batch_size: int,
 ) -> Prediction | list[Prediction]:
     """The landmarks of one photo, or a list for several. Raises the BruleError of the first photo that has none."""
@@ -113,33 +121,52 @@ def predict(
 
 
 def predictions(
-    sight: Sight, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool, batch_size: int
+    sight: Sight, images: Iterable[Photo], boxes: Iterable[Box | None], refine: bool | None, batch_size: int
 ) -> Iterator[Prediction | BruleError]:
     """The landmarks of each photo in turn, or the error that says why it has none.
 
-    At most `batch_size` photos are in memory at once. The first square is framed like the training crops: around the
-    box if there is one, or else it is the largest one in the middle of the photo. `refine`: look again at the square
+    At most `batch_size` photos are in memory at once. The first square is framed like the training crops around the
+    box, if there is one. If there is none, refine = None searches the whole photo for it, where the sight has a judge;
+    otherwise it is the largest one in the middle. Unless `refine` is False, the detector then looks again at the square
     around the points just found, until it stops moving. If that square cannot be cut, because it has no width or lies
     too far outside, the last answer stands.
     """
     asked = (_Asked(photo, _name(photo, i), box) for i, (photo, box) in enumerate(zip(images, boxes, strict=False)))
     while batch := list(islice(asked, batch_size)):
-        found = _found(sight, [_first(sight, each) for each in batch])
-        for _ in range(_LOOKS if refine else 0):
+        found = _found(sight, [_first(sight, each, refine is None) for each in batch])
+        for _ in range(0 if refine is False else _LOOKS):
             found = _found(sight, [_closer(sight, *pair) for pair in zip(batch, found, strict=True)])
+        sure = iter(_judged(sight, [each for each in found if isinstance(each, _Found)]))
         for answer in found:
             if isinstance(answer, BruleError):
                 yield answer
             else:
-                yield Prediction(answer.points, answer.confidence, sight.names)
+                yield Prediction(answer.points(), answer.confidence, sight.names, next(sure))
 
 
-def _first(sight: Sight, asked: _Asked) -> _Crop | BruleError:
+def _first(sight: Sight, asked: _Asked, searching: bool) -> _Crop | BruleError:
     try:
-        square = None if asked.box is None else _boxed(asked.box, sight.framing, asked.name)
-        return _crop(asked, square, sight.size)
+        if asked.box is not None:
+            return _crop(asked, _boxed(asked.box, sight.framing, asked.name), sight.size)
+        return _crop(asked, _searched(sight, asked, sight.judge) if searching and sight.judge else None, sight.size)
     except BruleError as error:
         return error
+
+
+def _searched(sight: Sight, asked: _Asked, judge: Judge) -> Square:
+    """Where in the photo the object is. It is read as finely as the smallest squares need."""
+    read = photos.picture(asked.photo, asked.name, None, math.ceil(sight.size / min(SIDES)))
+    found = search(sight.look, judge, sight.framing, sight.size, read.image)
+    return Square(*(value * read.factor for value in found))
+
+
+def _judged(sight: Sight, found: Sequence[_Found]) -> list[float | None]:
+    """The plausibility of each answer."""
+    if sight.judge is None or not found:
+        return [None] * len(found)
+    seen = views(sight.look, np.stack([each.crop.pixels for each in found]), sight.judge.flip)
+    units, sure = (np.stack([getattr(each, name) for each in found]) for name in ("units", "confidence"))
+    return [float(value) for value in sight.judge.plausibility(units, sure, seen)]
 
 
 def _closer(sight: Sight, asked: _Asked, found: _Found | BruleError) -> _Crop | _Found | BruleError:
@@ -147,8 +174,8 @@ def _closer(sight: Sight, asked: _Asked, found: _Found | BruleError) -> _Crop | 
     if isinstance(found, BruleError):
         return found
     try:
-        square = around(found.points, *sight.framing)
-        if np.abs(np.subtract(square, found.square)).max() < _AT_REST * square.side:
+        square = around(found.points(), *sight.framing)
+        if np.abs(np.subtract(square, found.crop.square)).max() < _AT_REST * square.side:
             return found
         return _crop(asked, square, sight.size)
     except BruleError:
@@ -187,8 +214,8 @@ def _found(sight: Sight, crops: Sequence[_Crop | _Found | BruleError]) -> list[_
 
 def _located(sight: Sight, crops: Sequence[_Crop]) -> Iterator[_Found]:
     units, sure = sight.look(np.stack([crop.pixels for crop in crops]))
-    for crop, points, confidences in zip(crops, units.astype(np.float64), sure, strict=True):
-        yield _Found(to_pixels(points, crop.square), confidences, crop.square)
+    for answer in zip(crops, units, sure, strict=True):
+        yield _Found(*answer)
 
 
 def _name(photo: Photo, index: int) -> str:

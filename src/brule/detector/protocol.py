@@ -1,7 +1,7 @@
 """What is asked and answered in JSON, over HTTP by `brule serve` and by MLflow's own servers alike.
 
 {"inputs": [{"image": "iVBORw0KGgo…", "box": [210, 180, 260, 270], "refine": true}]}
-{"predictions": [{"names": ["left eye", …], "points": [[x, y], …], "confidence": [0.93, …]}]}
+{"predictions": [{"names": ["left eye", …], "points": [[x, y], …], "confidence": [0.93, …], "plausibility": 0.9}]}
 
 The answers are exactly what `Detector.predict` says of each photo by itself: JSON keeps every digit of a float. A bad
 request gets one sentence, which names the first fault by its place, such as inputs[0].box[2].
@@ -51,9 +51,9 @@ class Question(BaseModel):
     pixels: list[list[list[int]]] | None = None
     """Or its pixels (H, W, 3): rows of [red, green, blue] from 0 to 255. Grey is (H, W, 1), with alpha (H, W, 4)."""
     box: list[float] | None = Field(None, min_length=4, max_length=4)
-    """Left, top, width and height of the landmarks' box in pixels. Without it the largest centred square is used."""
-    refine: bool | None = False
-    """Look again, close around the landmarks, until they stay where they are."""
+    """Left, top, width and height of the landmarks' box in pixels. Without it the object is searched for."""
+    refine: bool | None = None
+    """As in `Detector.predict`: false looks once, true looks again but searches nothing; left out: the better way."""
 
     @field_validator("pixels", mode="plain")
     @classmethod
@@ -82,6 +82,8 @@ class Answer(BaseModel):
     """(K, 2), x and y in pixels of the photo as displayed; 0 is the centre of the first pixel."""
     confidence: list[float]
     """(K) in [0, 1]: how clearly each landmark is seen."""
+    plausibility: float | None = None
+    """In [0, 1]; below ½ the photo is unlike what the detector was trained on. null: the detector does not know."""
 
 
 class _Request(BaseModel):
@@ -118,11 +120,11 @@ def _answer(detector: Detector, question: Question, name: str) -> Answer:
 
 def _found(detector: Detector, photo: Photo, question: Question, name: str) -> Answer:
     try:
-        found = detector.predict(photo, question.box, bool(question.refine))
+        found = detector.predict(photo, question.box, question.refine)
     except BruleError as error:  # it begins with the name of the temporary file, which means nothing to the client
         raise BruleError(f"{name}: {str(error).partition(': ')[2] or error}") from None
     points, confidence = found.points.tolist(), found.confidence.tolist()
-    return Answer(names=list(found.names), points=points, confidence=confidence)
+    return Answer(names=list(found.names), points=points, confidence=confidence, plausibility=found.plausibility)
 
 
 def _decoded(text: str, name: str) -> bytes:

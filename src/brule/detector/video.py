@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from brule.data.crop import Pixels, Points
 from brule.detector.model import Detector
+from brule.detector.plausibility import THRESHOLD
 from brule.detector.prediction import Box, Prediction
 from brule.errors import BruleError
 from brule.files import atomic
@@ -173,23 +174,26 @@ _APART = 0.25
 
 
 def follow(
-    detector: Detector, frames: Iterable[Frame], box: Box | None, refine: bool, smooth: bool
+    detector: Detector, frames: Iterable[Frame], box: Box | None, refine: bool | None, smooth: bool
 ) -> Iterator[tuple[Frame, Prediction]]:
     """Each frame with its landmarks.
 
-    Without `refine` the detector looks at every frame by itself, in the middle or at the box. With `refine` it looks
-    twice: around the points of the previous frame, which is closer to the training crops, and afresh, like
-    `Detector.predict` with `refine`. If the two answers show different objects, one of them has lost the object, and
-    the more confident one is kept. `smooth` applies the one-euro filter, which restarts when the points jump.
+    With refine = False the detector looks at every frame by itself, in the middle or at the box. Otherwise it looks
+    around the points of the previous frame. Where it knows that the answer is plausible, that is all. Where not, and at
+    the first frame, it looks afresh, like `Detector.predict` with this `refine`, which by default searches the whole
+    frame. If the two answers then show different objects, one of them has lost the object, and the more plausible one
+    is kept; of a detector that knows no plausibility, the more confident one. `smooth` applies the one-euro filter,
+    which restarts when the points jump.
     """
     calm, before = OneEuro(), None
     for frame in frames:
+        near = None if before is None or refine is False else _near(detector, frame, before)
         try:
-            found = detector.predict(frame.pixels, box, refine)
+            lost = near is None or near.plausibility is None or near.plausibility < THRESHOLD
+            found = _agreed(near, detector.predict(frame.pixels, box, refine)) if near is None or lost else near
         except BruleError as error:  # which calls every frame image 0
             raise BruleError(str(error).replace("image 0", f"frame {frame.number}", 1)) from None
         if before is not None:
-            found = _agreed(_near(detector, frame, before), found) if refine else found
             calm = OneEuro() if _elsewhere(before, found) else calm
         before = found
         yield frame, replace(found, points=calm(found.points, frame.time)) if smooth else found
@@ -199,21 +203,24 @@ def _near(detector: Detector, frame: Frame, before: Prediction) -> Prediction | 
     """The landmarks around the points of the previous frame. None if no square can be cut there."""
     low, size = before.points.min(0), np.ptp(before.points, axis=0)
     try:
-        found: Prediction = detector.predict(frame.pixels, [*low, *size])
+        found: Prediction = detector.predict(frame.pixels, [*low, *size], refine=False)
         return found
     except BruleError:
         return None
 
 
 def _agreed(near: Prediction | None, anew: Prediction) -> Prediction:
-    """`near`, unless the two disagree and `anew` is more confident.
+    """`near`, unless the two disagree and `anew` is more plausible, or more confident where that is all one knows.
 
-    If they agree, confidence decides nothing: a view from further away is sharper in its map, but less exact.
+    If they agree, neither decides anything: a view from further away is sharper in its map, but less exact.
     """
     if near is None:
         return anew
-    lost = _elsewhere(near, anew) and anew.confidence.mean() > near.confidence.mean()
-    return anew if lost else near
+    return anew if _elsewhere(near, anew) and _surety(anew) > _surety(near) else near
+
+
+def _surety(found: Prediction) -> float:
+    return float(found.confidence.mean()) if found.plausibility is None else found.plausibility
 
 
 def _elsewhere(one: Prediction, other: Prediction) -> bool:

@@ -7,6 +7,7 @@ NumPy arrays and tensors are both taken; arrays come back.
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
 from brule.errors import BruleError
 from brule.maths import transport
@@ -72,6 +73,13 @@ def auc(errors: Points, limit: float = 8.0) -> float:
 def failure_rate(errors: Points, limit: float) -> float:
     """Share of images in [0, 1] whose error exceeds `limit` percent; a NaN is a failure."""
     return float(1 - (as_array(errors) <= limit).mean())
+
+
+def auroc(above: Points, below: Points) -> float:
+    """How often one of `above` (N,) exceeds one of `below` (M,), in [0, 1]; a tie counts half. Mann and Whitney's U."""
+    high, low = as_array(above), as_array(below)
+    ranks = rankdata(np.concatenate((high, low)))[: len(high)]
+    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
 
 
 def floor(truth: Points, barycenter: Points, normaliser: Points) -> Floats:

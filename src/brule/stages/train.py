@@ -16,7 +16,7 @@ from brule import figures, files, machine, method, tracking
 from brule.config import Config, fingerprint, flatten
 from brule.data import prepared
 from brule.data.prepared import Crops
-from brule.detector import gan, model
+from brule.detector import gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths.images import to_tensor, to_uint8
@@ -303,7 +303,10 @@ def _write(training: Training, tuner: Online | None, carried: dict[str, Any], ru
 
 
 def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> None:
-    """The encoder's moving average as it stands; `about`: what the file says of its training beside mode and data."""
+    """The encoder's moving average as it stands, and how plausible its answers on the validation crops are.
+
+    about: what the file says of its training beside mode and data.
+    """
     config, inputs = training.config, training.inputs
     extra, sources = config.data.extra, [config.data.source]
     if extra:
@@ -314,17 +317,17 @@ def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> N
         "labelled": 0 if inputs.encoder.landmarks is None else len(inputs.encoder),
         "shapes": len(inputs.shapes),
     }
-    model.save(
-        path,
+    detector = Detector(
         training.networks.E_ema.module,
-        barycenter=inputs.X_b,
-        scheme=inputs.scheme,
-        image_size=config.prepare.image_size,
-        map_size=config.model.map_size,
+        inputs.X_b,
+        inputs.scheme,
+        config.prepare.image_size,
+        config.model.map_size,
+        training={"mode": config.train.mode, "version": method.VERSION, **about, "initial": inputs.origin, **data},
         architecture=config.model.encoder.model_dump(),
         framing=prepared.load_framing(prepared.CROPS),
-        training={"mode": config.train.mode, "version": method.VERSION, **about, "initial": inputs.origin, **data},
     )
+    detector.judged(inputs.validation.images, inputs.shapes).save(path)
 
 
 def ship_gan(path: Path, training: Training) -> None:

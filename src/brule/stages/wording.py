@@ -46,11 +46,11 @@ EXPLAINED = (
     "detector that beats the oracles follows the individual shape of each object, not just its pose."
 )
 """What the yardsticks are."""
-SHELL = "brule predict photo.jpg --refine --out found --overlay"
+SHELL = "brule predict photo.jpg --out found --overlay"
 USED = (
-    "Without a box, the detector looks at the largest square in the middle of the photo. With `refine=True` it looks "
-    "again, close around the landmarks it has just found, until they stop moving. The shell command also draws the "
-    "landmarks on the photo; `brule predict --help` lists its options."
+    "Without a box, the whole photo is searched for the object. If the plausibility is below ½, the answer is unlike "
+    "what the detector was trained on. The shell command also draws the landmarks on the photo; `brule predict --help` "
+    "lists its options."
 )
 _SAW = {
     "unsupervised": "Images without landmarks, and a separate set of landmark shapes that belong to none of them. "
@@ -65,6 +65,7 @@ detector = brule.load("models/detector.safetensors")
 found = detector.predict("photo.jpg")  # a photo of any format and size
 found = detector.predict("photo.jpg", (x, y, width, height))  # if you know the box around the landmarks
 found.points, found.confidence, found.names  # ({landmarks}, 2) pixels of the photo, {landmarks} numbers in [0, 1]
+found.plausibility  # in [0, 1]
 points = detector.points(crops)  # prepared crops, uint8 (N, {size}, {size}, 3) → (N, {landmarks}, 2) in [0, 1]²"""
 
 
@@ -251,8 +252,8 @@ def limits(detector: Detector, report: Facts) -> list[str]:
     return [
         *lines,
         f"It sees {size} × {size} pixels and predicts heatmaps of {maps} × {maps}.",
-        "It expects one object, cropped as the `prepare` stage crops it. It does not search for the object, and it "
-        "cannot tell whether there is one.",
+        "It answers one object a photo, of several plausible ones the largest, and it answers even if there is none. "
+        "The plausibility is low then.",
         f"On images that differ from the training images ({conditions}) it may do worse than its mean error suggests. "
         "The worst test images are in `results/figures/overlays.png`.",
         "It places landmarks. It is not meant for recognising, judging or monitoring people.",

@@ -32,7 +32,7 @@ async function look(photo) {
   fault("");
   busy(true, `Looking at ${photo.name} …`);
   try {
-    const found = await server.landmarks(photo.blob, photo.name, photo.box, part("refine").checked);
+    const found = await server.landmarks(photo.blob, photo.name, photo.box, part("search").checked);
     if (mine === asked) show(photo, found);
   } catch (error) {
     if (mine === asked) refuse(error.message);
@@ -53,6 +53,7 @@ function show(photo, found) {
   part("view").removeAttribute("hidden");
   for (const element of document.querySelectorAll(".before, .after")) element.hidden = element.matches(".before");
   part("forget").hidden = !photo.box;
+  part("strange").hidden = found.plausible;
   const milliseconds = Math.max(1, Math.round(1000 * found.seconds));
   part("status").textContent = `${found.name}, ${found.width} × ${found.height}: ${found.points.length} landmarks in ${milliseconds} ms`;
   picture.show(found, photo.box, part("zoom").checked);
@@ -146,7 +147,7 @@ function listen() {
     document.body.classList.remove("over");
     take(event.dataTransfer.files[0]);
   });
-  part("refine").addEventListener("change", () => look(shown));
+  part("search").addEventListener("change", () => look(shown));
   part("zoom").addEventListener("change", (event) => picture.zoom(event.target.checked));
   part("drawing").addEventListener("change", (event) => part("view").classList.toggle("drawing", event.target.checked));
   part("forget").addEventListener("click", () => look({ ...shown, box: null }));

@@ -14,8 +14,8 @@ export async function ask(address, options) {
 
 export const model = () => ask("model");
 
-export function landmarks(blob, name, box, refine) {
-  const query = new URLSearchParams({ name, refine: refine ? "1" : "0" });
+export function landmarks(blob, name, box, search) {
+  const query = new URLSearchParams(search ? { name } : { name, refine: "0" });
   if (box) query.set("box", box.join(","));
   return ask(`landmarks?${query}`, { method: "POST", body: blob });
 }
