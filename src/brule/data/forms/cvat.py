@@ -1,7 +1,7 @@
 """CVAT for images 1.1: one XML in which skeletons, or plain points, stand below their image.
 
 Coordinates are those of a canvas: 0 is the edge of the first pixel. Documented at
-https://docs.cvat.ai/docs/dataset_management/formats/format-cvat and https://docs.cvat.ai/docs/other/xml_format.
+https://docs.cvat.ai/docs/other/xml_format.
 """
 
 import json
