@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.figures.labels import NAMED, annotate, texts
+from brule.figures.annotation import NAMED, annotate, texts
 from brule.figures.theme import FAINT, INK, WARNING, Sheet, colours, draw, told_by
 
 Images = npt.NDArray[np.uint8]

@@ -11,8 +11,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from brule.data.schemes import Scheme
+from brule.figures.annotation import NAMED, annotate, texts
 from brule.figures.grids import Images, enlarge
-from brule.figures.labels import NAMED, annotate, texts
 from brule.figures.theme import FAINT, INK, Sheet, colours, draw, told_by
 
 Maps = npt.NDArray[np.float32]
