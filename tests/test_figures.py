@@ -11,7 +11,7 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme
-from brule.figures import grids, labels, theme
+from brule.figures import annotation, grids, theme
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
@@ -83,8 +83,8 @@ def test_sides_are_told_apart_by_names_and_else_by_order() -> None:
 @pytest.mark.parametrize("scale", [40, 400])
 def test_labels_cover_neither_landmarks_nor_each_other(scheme: Scheme, scale: float) -> None:
     points = np.random.default_rng(5).uniform(0.2, 0.8, (len(scheme.names), 2)) * scale
-    words = labels.texts(scheme, names=len(scheme.names) <= labels.NAMED)
-    placed = list(labels.places(points, scheme, words, 10.0, 4.0, (0.0, 0.0, float(scale), float(scale))))
+    words = annotation.texts(scheme, names=len(scheme.names) <= annotation.NAMED)
+    placed = list(annotation.places(points, scheme, words, 10.0, 4.0, (0.0, 0.0, float(scale), float(scale))))
     assert len({k for k, _, _ in placed}) == len(placed) <= len(points)
     assert placed or scale == 40, "where there is room some have a place"
     boxes = np.array([[x, y - 5.75, x + width, y + 5.75] for _, (x, y, width), _ in placed]).reshape(-1, 4)
@@ -97,12 +97,12 @@ def test_labels_cover_neither_landmarks_nor_each_other(scheme: Scheme, scale: fl
 
 def test_what_is_labelled_first_is_spread_and_keeps_pairs_together() -> None:
     points = np.random.default_rng(6).uniform(0, 1, (68, 2))
-    order = labels.order(points, IBUG68.flip)
+    order = annotation.order(points, IBUG68.flip)
     assert sorted(order) == list(range(68))
     assert IBUG68.flip is not None
     pairs = [k for k in order if k != IBUG68.flip[k]]
     assert all(order.index(IBUG68.flip[k]) - order.index(k) in (1, -1) for k in pairs)
-    assert sorted(labels.order(np.zeros((4, 2)), None)) == [0, 1, 2, 3], "points that coincide are there once, too"
+    assert sorted(annotation.order(np.zeros((4, 2)), None)) == [0, 1, 2, 3], "points that coincide are there once, too"
 
 
 def test_rows_are_best_median_worst() -> None:
