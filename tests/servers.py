@@ -22,7 +22,7 @@ from brule.detector import model as detector
 from brule.detector.prediction import Prediction
 from brule.networks.hourglass import LandmarkEncoder
 
-SOURCE = Path(detector.__file__).parents[1]
+SOURCE = Path(detector.__file__).parents[2]
 NAMES = ["left eye", "right eye", "mouth, or what is left of it"]
 COMMAND = [sys.executable, "-m", "brule"]
 _PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
