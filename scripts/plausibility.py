@@ -5,7 +5,8 @@
 Every folder holds photos with a .pts beside each. A crop is cut around the landmarks as the training crops were. Beside
 the folders of other objects, squares from the background of the right photos are wrong, too. Prints how many crops are
 below the threshold, and AUROC: how often a right crop is more plausible than a wrong one. For the right ones it prints
-the rank correlation of the plausibility with the error, which should be negative.
+the rank correlation of the plausibility with the error, which should be negative. With --search the whole photos are
+searched instead, as by brule predict: of a photo that shows something else, too, the most plausible place is found.
 
 A detector that an older brule trained has no plausibility: --measure CROPS measures it on prepared data, such as
 data/crops, and --save FILE writes the detector with it.
@@ -31,6 +32,7 @@ from brule.maths import metrics
 from brule.terminal import main
 
 Floats = npt.NDArray[np.float64]
+HEAD = f"| {{}} | number | below {THRESHOLD} | median | AUROC |\n|---|---:|---:|---:|---:|"
 _BATCH, _TRIES = 32, 30
 
 
@@ -99,6 +101,7 @@ def run() -> None:
     parser.add_argument("detector", type=Path)
     parser.add_argument("--right", type=Path, metavar="FOLDER", help="photos of what the detector was trained on")
     parser.add_argument("--wrong", type=Path, metavar="FOLDER", nargs="*", default=[], help="photos of other objects")
+    parser.add_argument("--search", action="store_true", help="search the whole photos instead of cutting crops")
     parser.add_argument("-n", type=int, default=500, help="photos of a folder, at most; default: %(default)s")
     parser.add_argument("--measure", type=Path, metavar="CROPS", help="a folder that the prepare stage wrote")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the measured detector")
@@ -112,14 +115,27 @@ def run() -> None:
     if args.save:
         detector.save(args.save)
     if args.right:
-        compare(detector, labelled(args.right, args.n), {folder: labelled(folder, args.n) for folder in args.wrong})
+        known, others = labelled(args.right, args.n), {folder: labelled(folder, args.n) for folder in args.wrong}
+        (searched if args.search else compare)(detector, known, others)
+
+
+def searched(detector: Detector, known: list[Labelled], others: dict[Path, list[Labelled]]) -> None:
+    """Print the table of right and wrong photos, all of them searched."""
+    print(HEAD.format("photos"))
+    found = [
+        np.array([answer.plausibility for answer in detector.predict([photo.path for photo in photos], batch_size=16)])
+        for photos in (known, *others.values())
+    ]
+    print(row("right", found[0], None))
+    for name, wrong in zip(others, found[1:], strict=True):
+        print(row(str(name), wrong, metrics.auroc(found[0], wrong)))
 
 
 def compare(detector: Detector, known: list[Labelled], others: dict[Path, list[Labelled]]) -> None:
     """Print the table of right and wrong crops."""
     crops, squares = around_landmarks(detector, known)
     right = plausibility(detector, crops)
-    print(f"| crops | number | below {THRESHOLD} | median | AUROC |\n|---|---:|---:|---:|---:|")
+    print(HEAD.format("crops"))
     print(row("right", right, None), flush=True)
     wrong = {str(folder): around_landmarks(detector, photos)[0] for folder, photos in others.items()}
     for name, images in {**wrong, "background": background(detector, known)}.items():

@@ -90,16 +90,17 @@ def test_each_way_costs_what_it_must(boxed: Detector, monkeypatch: pytest.Monkey
     centre = (UNIT - 0.5) * SIZE
     scaled = f"{0.2 * float(np.linalg.norm(centre, axis=-1).mean()) * eyes:.2f}"
     whole = float(np.linalg.norm(UNIT * [200, 150] - UNIT * SIZE - CORNER, axis=-1).mean())
+    default = f"{2 * math.sqrt(2) * eyes:.2f}"
     twice = f"{5 * math.sqrt(2) * eyes:.2f}"
-    assert errors["as `prepare` cuts it, which `evaluate` measures"] == ["0.00", "0.0%", "–", "–"]
-    assert errors["around the landmarks' box, `--box`"] == ["0.00", "0.0%", twice, "100.0%"]
+    assert errors["as `prepare` cuts it, which `evaluate` measures"] == ["0.00", "0.0%", *["–"] * 4]
+    assert errors["around the landmarks' box, `--box`"] == ["0.00", "0.0%", twice, "100.0%", default, "0.0%"]
     assert errors["around it, moved by 10 % of its width"][0] == f"{5 * eyes:.2f}"
     assert errors["around it, moved by 20 %"][0] == f"{10 * eyes:.2f}"
     assert errors["around it, 20 % too small"][0] == errors["around it, 20 % too large"][0] == scaled
-    assert errors["from the middle, as large as the photo"][0] == f"{whole * eyes:.2f}"
     searched = float(np.linalg.norm(UNIT * [200, 150] + 2 - UNIT * SIZE - CORNER, axis=-1).mean())
-    assert errors["where the whole photo is searched, the default"] == ["–", "–", f"{searched * eyes:.2f}", "100.0%"]
-    assert "Photos a second: " in text.splitlines()[-1]
+    none = errors["without a box"]
+    assert none[0] == f"{whole * eyes:.2f}" and none[4:] == [f"{searched * eyes:.2f}", "100.0%"]
+    assert "Photos answered in a second without a box: `--no-refine` " in text.splitlines()[-1]
 
 
 def test_without_landmarks_there_is_nothing_to_measure() -> None:

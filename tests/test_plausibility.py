@@ -276,5 +276,7 @@ def test_the_script_measures_compares_and_saves(
     assert [row[:2] for row in rows] == [["right", "4"], ["wrong", "4"], ["background", "4"]]
     assert rows[0][4] == "–" and all(0 <= float(row[4]) <= 1 for row in rows[1:])
     assert "its rank correlation with the plausibility: " in table
+    table = run("new.safetensors", "--right", "right", "--wrong", "wrong", "--search", "-n", "2")
+    assert [line.split("|")[1:3] for line in table.splitlines()[2:]] == [[" right ", " 2 "], [" wrong ", " 2 "]]
     with pytest.raises(BruleError, match=r"crops: holds no photo with a \.pts beside it"):
         run("new.safetensors", "--right", "crops")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from brule import config
 from brule.data.crop import DVE, Framing, around, centred, cut, to_pixels, to_units
 from brule.data.schemes import Scheme
+from brule.detector import prediction
 from brule.detector.model import Detector
 from brule.detector.prediction import confidence
 from brule.errors import BruleError
@@ -181,6 +182,15 @@ def test_the_object_is_found_anywhere_in_a_large_photo(judged: Detector, place: 
     assert found.plausibility is not None and found.plausibility > 0.5
     nothing = judged.predict(np.random.default_rng(0).integers(0, 60, (400, 600, 3), dtype=np.uint8))
     assert nothing.plausibility is not None and nothing.plausibility < 0.1
+
+
+def test_by_default_the_points_are_the_mean_over_the_views(judged: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four views that each see everything a tenth of the crop further right and down, beside the crop itself."""
+    monkeypatch.setattr(prediction, "views", lambda look, crops, flip: np.stack([judged.points(crops) + 0.1] * 4))
+    once, mean = (judged.predict(photo(POINTS), box(POINTS), refine=refine) for refine in (True, None))
+    np.testing.assert_allclose(once.points, POINTS, atol=0.3)
+    np.testing.assert_allclose(mean.points - once.points, 0.08 * around(POINTS, *DVE).side, rtol=0.02)
+    assert once.plausibility == mean.plausibility
 
 
 def test_a_search_answers_one_by_one_what_it_answers_together(judged: Detector, tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ A PHOTO is a file, a folder (all images in it and below) or a pattern such as 'h
 whole photo is searched for the object; of several plausible ones, the largest is answered. If you know the box around
 the landmarks, give it (the same for all photos; it may be off by a fifth of its width). Either way the detector then
 looks again around the points that it has just found. --refine searches nothing and begins in the middle of the photo,
-which is faster; --no-refine looks once, which suits photos that are cropped like the training images. On test photos of
-300-W, where the landmarks span less than half of that square, the error is 5.1 % with the box, 5.6 % if the photo is
-searched, 5.9 % with --refine, and 18.4 % with --no-refine.
+which is faster; --no-refine looks once, which suits photos that are cropped like the training images.
+On test photos of 300-W, where the landmarks span less than half of the largest square, the error is 5.0 % by default,
+with the box and without it; without a box, it is 5.9 % with --refine and 18.4 % with --no-refine.
 
 x and y are pixels of the photo as it is displayed, and 0 is the centre of the first one (a .pts counts from 1). The
 confidence, from 0 to 1, says how sharply a landmark is seen, not how likely it is to be right. The plausibility, from 0

@@ -1,9 +1,9 @@
 """Where in a photo the object is: squares of several sizes are looked at all over it.
 
 From coarse to fine. At every size the best few answers, by a first opinion, look again around what they found, so that
-each comes to rest, and are then judged by their plausibility. As soon as some are plausible enough, finer squares are
-not looked at, and of these the one wins of which most can be seen: beyond the border an image is reflected, where half
-an object and its reflection may look like a whole one. If none ever is, the most plausible one wins.
+each comes to rest, and are then judged. As soon as some are plausible, finer squares are not looked at, and of these
+answers the one wins of which most can be seen: beyond the border an image is reflected, where half an object and its
+reflection may look like a whole one. If none ever is plausible, the one that is most so wins.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from brule.data.crop import Framing, Pixels, Points, Square, around, centred, cut, to_pixels
-from brule.detector.plausibility import Floats, Judge, Look, views
+from brule.detector.plausibility import THRESHOLD, Floats, Judge, Look, views
 from brule.errors import BruleError
 
 SIDES = (1.0, 0.65, 0.42, 0.27, 0.18)
@@ -31,8 +31,6 @@ _LOOKS = 2
 """How often they look again."""
 _SAME = 0.25
 """Squares that differ by less than this share of their side show the same object."""
-ENOUGH = 0.7
-"""A plausibility that ends the search."""
 _FINEST = 0.25
 """A square of less than this many pixels for each of the crop shows nothing."""
 _MOST = 600
@@ -73,12 +71,12 @@ def search(look: Look, judge: Judge, framing: Framing, size: int, photo: Image.I
         units, confidence = (np.stack([getattr(each, name) for each in rivals]) for name in ("units", "confidence"))
         plausible = judge.plausibility(units, confidence, seen)
         visible = [
-            _visible(each.square, image) if p >= ENOUGH else p - 1 for each, p in zip(rivals, plausible, strict=True)
+            _visible(each.square, image) if p >= THRESHOLD else p - 1 for each, p in zip(rivals, plausible, strict=True)
         ]
         chosen = int(np.argmax(visible))
         if plausible[chosen] > most:
             most, best = float(plausible[chosen]), Square(*(value * factor for value in rivals[chosen].square))
-        if most >= ENOUGH:
+        if most >= THRESHOLD:
             break
     return best
 

@@ -134,7 +134,8 @@ class Detector:
         width, height) in the photo's pixels; for several photos a list of boxes, or None for unknown ones.
 
         By default the object is searched for in the whole photo where there is no box, and then the detector looks
-        again, up to three times, at the square around the points just found, until it stops moving. refine: True
+        again, up to three times, at the square around the points just found, until it stops moving; the points are the
+        mean over that crop and a few views of it, such as its mirror image. refine: True does without these views,
         searches nothing, and begins with the largest square in the middle; False looks once, there or at the box. A
         detector of an older file, which has no plausibility, cannot search and does as with True. Raises BruleError
         naming the photo that cannot be read or has no valid box.

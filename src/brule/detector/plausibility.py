@@ -124,7 +124,8 @@ def _residuals(shapes: Doubles, mean: Doubles) -> Doubles:
     centred, target = (each - each.mean(-2, keepdims=True) for each in (shapes, mean))
     z, w = centred @ _COMPLEX, target @ _COMPLEX
     square = (np.abs(z) ** 2).sum(1)
-    apart = z * (z.conj() @ w / np.where(square > _POINT, square, np.nan))[:, None] - w
+    with np.errstate(invalid="ignore"):
+        apart = z * (z.conj() @ w / np.where(square > _POINT, square, np.nan))[:, None] - w
     return np.asarray(np.stack((apart.real, apart.imag), -1).reshape(len(shapes), -1) / radius(mean))
 
 

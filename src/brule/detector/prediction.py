@@ -129,19 +129,17 @@ def predictions(
     box, if there is one. If there is none, refine = None searches the whole photo for it, where the sight has a judge;
     otherwise it is the largest one in the middle. Unless `refine` is False, the detector then looks again at the square
     around the points just found, until it stops moving. If that square cannot be cut, because it has no width or lies
-    too far outside, the last answer stands.
+    too far outside, the last answer stands. A judge needs other views of the last crop; with refine = None the points
+    are the mean over these and the crop itself.
     """
     asked = (_Asked(photo, _name(photo, i), box) for i, (photo, box) in enumerate(zip(images, boxes, strict=False)))
     while batch := list(islice(asked, batch_size)):
         found = _found(sight, [_first(sight, each, refine is None) for each in batch])
         for _ in range(0 if refine is False else _LOOKS):
             found = _found(sight, [_closer(sight, *pair) for pair in zip(batch, found, strict=True)])
-        sure = iter(_judged(sight, [each for each in found if isinstance(each, _Found)]))
+        judged = _judged(sight, [each for each in found if isinstance(each, _Found)], refine is None)
         for answer in found:
-            if isinstance(answer, BruleError):
-                yield answer
-            else:
-                yield Prediction(answer.points(), answer.confidence, sight.names, next(sure))
+            yield answer if isinstance(answer, BruleError) else next(judged)
 
 
 def _first(sight: Sight, asked: _Asked, searching: bool) -> _Crop | BruleError:
@@ -160,13 +158,19 @@ def _searched(sight: Sight, asked: _Asked, judge: Judge) -> Square:
     return Square(*(value * read.factor for value in found))
 
 
-def _judged(sight: Sight, found: Sequence[_Found]) -> list[float | None]:
-    """The plausibility of each answer."""
+def _judged(sight: Sight, found: Sequence[_Found], averaged: bool) -> Iterator[Prediction]:
+    """Each answer with its plausibility, where there is a judge; and then, if wanted, averaged over the views."""
     if sight.judge is None or not found:
-        return [None] * len(found)
+        for each in found:
+            yield Prediction(each.points(), each.confidence, sight.names)
+        return
     seen = views(sight.look, np.stack([each.crop.pixels for each in found]), sight.judge.flip)
     units, sure = (np.stack([getattr(each, name) for each in found]) for name in ("units", "confidence"))
-    return [float(value) for value in sight.judge.plausibility(units, sure, seen)]
+    plausible = sight.judge.plausibility(units, sure, seen).tolist()
+    if averaged:
+        units = np.concatenate((units[None], seen)).mean(0)
+    for each, mean, value in zip(found, units, plausible, strict=True):
+        yield Prediction(each._replace(units=mean).points(), each.confidence, sight.names, value)
 
 
 def _closer(sight: Sight, asked: _Asked, found: _Found | BruleError) -> _Crop | _Found | BruleError:
