@@ -26,14 +26,14 @@ from brule.data.crop import SUFFIXES, Pixels, Points, Square, around, cut_file
 from brule.data.landmarks import read_pts
 from brule.data.photos import read
 from brule.detector.model import Detector
-from brule.detector.plausibility import THRESHOLD, views
+from brule.detector.plausibility import THRESHOLD
 from brule.errors import BruleError
 from brule.maths import metrics
 from brule.terminal import main
 
 Floats = npt.NDArray[np.float64]
 HEAD = f"| {{}} | number | below {THRESHOLD} | median | AUROC |\n|---|---:|---:|---:|---:|"
-_BATCH, _TRIES = 32, 30
+_TRIES = 30
 
 
 class Labelled(NamedTuple):
@@ -74,16 +74,6 @@ def _beside(detector: Detector, photo: Labelled) -> Iterator[Pixels]:
         if (np.abs(np.array([x, y]) - (low + high) / 2) > (side + high - low) / 2).any():
             yield cut_file(photo.path, Square(x, y, side), detector.image_size)
             return
-
-
-def plausibility(detector: Detector, crops: Pixels) -> Floats:
-    """Of each crop (N, S, S, 3), without a second look."""
-    judge, found = detector.judge, []
-    assert judge is not None
-    for start in range(0, len(crops), _BATCH):
-        batch = crops[start : start + _BATCH]
-        found.append(judge.plausibility(*detector.look(batch), views(detector.look, batch, judge.flip)))
-    return np.concatenate(found)
 
 
 def errors(detector: Detector, crops: Pixels, squares: list[Square], known: list[Labelled]) -> Floats | None:
@@ -134,12 +124,12 @@ def searched(detector: Detector, known: list[Labelled], others: dict[Path, list[
 def compare(detector: Detector, known: list[Labelled], others: dict[Path, list[Labelled]]) -> None:
     """Print the table of right and wrong crops."""
     crops, squares = around_landmarks(detector, known)
-    right = plausibility(detector, crops)
+    right = detector.plausibility(crops)
     print(HEAD.format("crops"))
     print(row("right", right, None), flush=True)
     wrong = {str(folder): around_landmarks(detector, photos)[0] for folder, photos in others.items()}
     for name, images in {**wrong, "background": background(detector, known)}.items():
-        found = plausibility(detector, images)
+        found = detector.plausibility(images)
         print(row(name, found, metrics.auroc(right, found)), flush=True)
     nme = errors(detector, crops, squares, known)
     if nme is not None:

@@ -205,7 +205,7 @@ def _scheme(raw: dict[str, Any], where: Path | str) -> Scheme | None:
         if name.strip() in seen:
             raise BruleError(f"{where}: two points are called {name.strip()!r}; give each a name of its own")
         seen.add(name.strip())
-    return landmarks.described(raw, len(names), where) if names else None
+    return landmarks.scheme_of(raw, len(names), where) if names else None
 
 
 def _points(value: Any, count: int, name: str) -> Points:

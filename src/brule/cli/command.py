@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import click, export, generate, new, predict, serve
+from brule.cli import click, export, generate, new, predict, serve, suggest
 from brule.errors import BruleError
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": serve,
     "export": export,
     "generate": generate,
+    "suggest": suggest,
 }
 ALIASES = {"serve": ["demo"]}
 

@@ -70,7 +70,7 @@ def _share(text: str) -> float:
 
 
 def _photos(found: Proposal) -> Iterator[str]:
-    from brule.stages.survey import HIDDEN, described
+    from brule.stages.survey import HIDDEN, tally
 
     photos, splits = found.photos, found.splits
     shares = f"{splits['train']} to train on, {splits['validation']} for validation, {splits['test']} for the test"
@@ -81,7 +81,7 @@ def _photos(found: Proposal) -> Iterator[str]:
     yield f"  Their size is {width} × {height} pixels (the median){enlarged}."
     if photos.passed:
         mend = "" if set(photos.passed) == {HIDDEN} else "; convert what you need to JPEG or PNG"
-        yield f"  Passed over: {described(photos.passed)}{mend}."
+        yield f"  Passed over: {tally(photos.passed)}{mend}."
     if found.twins:
         yield f"  {found.twins} are exact copies of others; no split separates them."
     labelled = len(photos.landmarks)
@@ -150,7 +150,7 @@ def _framing(found: Proposal, asked: float | None) -> Iterator[str]:
     if frame.outside:
         yield (
             f"  In {frame.outside} of them some landmarks lie outside the largest centred square, which is all that "
-            "the detector sees of a photo without a box. Squarer photos, or a box, would help."
+            "training sees of a photo without landmarks. Squarer photos would help."
         )
 
 

@@ -138,10 +138,10 @@ def _read_json(path: Path) -> Labels:
             raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
     points = np.array(shapes)
     images, sizes = _images(raw.get("images"), len(points), path), _sizes(raw.get("sizes"), len(points), path)
-    return Labels(points, described(raw, points.shape[1], path), images, sizes)
+    return Labels(points, scheme_of(raw, points.shape[1], path), images, sizes)
 
 
-def described(raw: dict[str, Any], count: int, path: Path | str) -> Scheme | None:
+def scheme_of(raw: dict[str, Any], count: int, path: Path | str) -> Scheme | None:
     """What the JSON says of its K landmarks: names, edges, pairs and normaliser. None: nothing.
 
     Raises BruleError, beginning with `path`, if one of them does not fit K landmarks.

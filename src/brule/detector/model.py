@@ -171,6 +171,20 @@ class Detector:
             judge=self.judge,
         )
 
+    def plausibility(self, crops: npt.NDArray[np.uint8], batch_size: int = 64) -> npt.NDArray[np.float64]:
+        """The plausibility of the answers on prepared crops: (N, S, S, 3) uint8 → (N,) in [0, 1].
+
+        Raises BruleError if this detector knows none.
+        """
+        if self.judge is None:
+            raise BruleError("the detector has no plausibility: an older brule trained it; train it again")
+        found = [np.empty(0)]
+        for start in range(0, len(crops), batch_size):
+            batch = np.ascontiguousarray(crops[start : start + batch_size])
+            seen = plausibility.views(self.look, batch, self.judge.flip)
+            found.append(self.judge.plausibility(*self.look(batch), seen))
+        return np.concatenate(found)
+
     def look(self, crops: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Points (B, K, 2) and confidences (B, K) of one batch of crops (B, S, S, 3)."""
         L = self.log_maps(self.tensor(crops)).exp()

@@ -155,18 +155,18 @@ def overlays(
                 _truth(axes, canvas.place(truths[list(chosen.values())[row]], row), answer, size)
             draw(axes, answer, scheme, size=size, width=0.8)
             if len(scheme.names) <= NAMED:
-                _numbered(axes, canvas, row, answer, scheme)
+                numbered(axes, canvas, row, answer, scheme)
         for row, index in enumerate(chosen.values()):
             if errors is not None:
                 captions(axes, canvas, row, errors[index])
 
 
-def _numbered(axes: Axes, canvas: Canvas, row: int, answer: Points, scheme: Scheme) -> None:
-    """The landmarks' numbers (N, K, 2) in the cells of a row."""
+def numbered(axes: Axes, canvas: Canvas, row: int, answer: Points, scheme: Scheme, font: float = 4.6) -> None:
+    """The numbers of landmarks (N, K, 2), in pixels of the picture, in the cells of a row. font: in points."""
     for column, points in enumerate(answer):
         x, y = canvas.corner(row, column)
         frame = (x, y, x + canvas.cell, y + canvas.cell)
-        annotate(axes, points, scheme, texts(scheme, names=False), font=4.6, pixel=_DPI / 72, gap=5.0, frame=frame)
+        annotate(axes, points, scheme, texts(scheme, names=False), font=font, pixel=_DPI / 72, gap=5.0, frame=frame)
 
 
 def dot(landmarks: int) -> float:

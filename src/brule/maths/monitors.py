@@ -15,6 +15,8 @@ from brule.maths.warps import Warp
 
 SEED = 20200612
 """One for all: the equivariance of two encoders is read on the same deformations."""
+BATCH = 64
+"""Images of a batch, for whoever wants to read the same: the deformations are drawn batch by batch."""
 
 
 @dataclass(frozen=True)

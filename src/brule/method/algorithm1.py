@@ -23,6 +23,7 @@ from brule.method.context import (
     once,
     random_style,
 )
+from brule.method.schedule import turn_of
 
 STYLES = 64
 """Random styles that a batch of images is held against."""
@@ -40,8 +41,7 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
     Section 2.
     """
     I, c = batch.I, s.loss
-    played, rest = divmod(turn, s.train.adversarial_every or 1)
-    plays, penalise, restore = rest == 0, played % s.train.r1_every == 0, turn % s.train.restore_every == 0
+    plays, penalise, restore = turn_of(turn, s.train)
 
     g = Warp.sample(s.families[s.train.gan_warp], len(I), I.shape[-1], generator)
     gI = g.images(I)  # (B, 3, S, S)

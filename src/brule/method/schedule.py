@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from brule import config
 
@@ -24,6 +25,23 @@ class Moment:
     encoder_rate: float
     ramp: float
     """Weight in [0, 1] of the encoder's losses that need the GAN."""
+
+
+class Turn(NamedTuple):
+    """What Algorithm 1 does in one of its iterations."""
+
+    plays: bool
+    """D plays against G."""
+    penalises: bool
+    """Were D to play, R1 would count."""
+    restores: bool
+    """G and S restore images."""
+
+
+def turn_of(turn: int, train: config.Train) -> Turn:
+    """Turn `turn`, from 0, of Algorithm 1."""
+    played, rest = divmod(turn, train.adversarial_every or 1)
+    return Turn(rest == 0, played % train.r1_every == 0, turn % train.restore_every == 0)
 
 
 class Schedule:

@@ -72,9 +72,9 @@ def validate(
     return row, monitors.alarms(values, healthy)
 
 
-def _batches(crops: Crops, device: torch.device, size: int | None, count: int = 64) -> Iterator[Tensor]:
-    for start in range(0, len(crops.images), count):
-        images = to_tensor(crops.images[start : start + count], device)
+def _batches(crops: Crops, device: torch.device, size: int | None) -> Iterator[Tensor]:
+    for start in range(0, len(crops.images), monitors.BATCH):
+        images = to_tensor(crops.images[start : start + monitors.BATCH], device)
         yield images if size is None else shrunk(images, size)
 
 

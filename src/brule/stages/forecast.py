@@ -9,7 +9,7 @@ import torch
 from brule import machine
 from brule.config import Config, Train
 from brule.maths.images import to_tensor
-from brule.method.schedule import Moment
+from brule.method.schedule import Moment, turn_of
 from brule.method.training import Inputs, Training
 
 PATIENCE = 8.0
@@ -30,11 +30,10 @@ class Kind(NamedTuple):
 
 
 def kind(moment: Moment, train: Train) -> Kind:
-    """The kind of an iteration, by the same periods as Algorithm 1's."""
-    played, rest = divmod(moment.gan_turn, train.adversarial_every or 1)
-    gan, plays = moment.gan, moment.gan and rest == 0
-    penalised, restores = plays and played % train.r1_every == 0, gan and moment.gan_turn % train.restore_every == 0
-    return Kind(moment.name, moment.encoder, gan, plays, penalised, restores)
+    """The kind of an iteration."""
+    turn = turn_of(moment.gan_turn, train)
+    plays = moment.gan and turn.plays
+    return Kind(moment.name, moment.encoder, moment.gan, plays, plays and turn.penalises, moment.gan and turn.restores)
 
 
 def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int) -> float:

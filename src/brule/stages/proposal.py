@@ -30,8 +30,7 @@ from brule.maths.images import mirror_all
 from brule.method.geometry import SHAPES_PER_MODE
 from brule.method.training import Inputs
 from brule.stages import experiments, forecast
-from brule.stages.survey import Frame, Photos, survey
-from brule.stages.survey import frame as framing
+from brule.stages.survey import Frame, Photos, proposed, survey
 
 SHOWN = 12
 """Crops on the sheet."""
@@ -88,7 +87,7 @@ def propose(
     with _here(location) as folder:
         photos = survey(folder)
         labels = _shapes(shapes, photos)
-        stands = framing(photos, labels)
+        stands = proposed(photos, labels)
         if fill is not None:
             stands = stands._replace(fill=fill, measured=0)
         overrides = _overrides(location, shapes, labels, stands, base["prepare"])
@@ -126,7 +125,7 @@ def propose(
         wide = f"X_b takes up {np.ptp(X_b[:, 0]):.2f} of a crop's width"
         note = f"prepare.crop_fill is {stands.fill:g}; {wide}. The numbers of the landmarks count from 0."
         with files.atomic(sheet) as drawn, files.atomic(experiment) as written:
-            contact.sheet(pictures, X_b, scheme, drawn, heading, note)
+            contact.sheet(pictures, np.repeat(X_b[None], len(pictures), 0), scheme, drawn, heading, note)
             written.write_text(_text(proposal, overrides), encoding="utf-8")
     return proposal
 

@@ -18,7 +18,7 @@ from brule.data.prepared import Crops
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.maths import frechet, metrics
-from brule.maths.monitors import probe
+from brule.maths.monitors import BATCH, probe
 
 Floats = npt.NDArray[np.float64]
 Images = npt.NDArray[np.uint8]
@@ -29,8 +29,6 @@ UNMEASURED: dict[str, Any] = {
     "images": 0,
 }
 """The scores of a split without landmarks."""
-_WATCHED = 64
-"""Images in a batch of training's validations, `method.training`."""
 _PARTS = {
     "jaw": {"jaw", "chin"},
     "brows": {"brow", "eyebrow"},
@@ -119,7 +117,7 @@ def collapse_monitors(detector: Detector, images: Images, X_b: Floats) -> dict[s
     On the images of the validation split they are those that training measured for this checkpoint: its deformations
     are drawn batch by batch, so the batches must be training's.
     """
-    batches = (detector.tensor(images[start : start + _WATCHED]) for start in range(0, len(images), _WATCHED))
+    batches = (detector.tensor(images[start : start + BATCH]) for start in range(0, len(images), BATCH))
     return probe(detector.log_maps, batches, X_b, detector.scheme.normaliser)[1]
 
 

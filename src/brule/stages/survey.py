@@ -57,7 +57,7 @@ def survey(folder: Path) -> Photos:
     found = scan_folder([folder])
     passed = _passed(folder, {each.image for each in found})
     if not found:
-        beside = f" (only {described(passed)})" if passed else ""
+        beside = f" (only {tally(passed)})" if passed else ""
         raise BruleError(f"{folder}: holds no photo{beside}; give .jpg, .png, .bmp, .webp or .tif")
     kept = set(np.linspace(0, len(found) - 1, min(LOOKED_AT, len(found))).round().astype(int).tolist())
     sizes, looks, failed = [], [], []
@@ -77,7 +77,7 @@ def survey(folder: Path) -> Photos:
     return Photos(tuple(found), np.array(sizes), landmarks, passed, np.stack(looks))
 
 
-def described(passed: Mapping[str, int]) -> str:
+def tally(passed: Mapping[str, int]) -> str:
     """3 GIF, 1 hidden"""
     return ", ".join(f"{count} {kind}" for kind, count in passed.items())
 
@@ -121,7 +121,7 @@ RIM = 0.92
 """A box that reaches from rim to rim of the photo would leave no room for an object; this much of it is usual."""
 
 
-def frame(seen: Photos, labels: Labels) -> Frame:
+def proposed(seen: Photos, labels: Labels) -> Frame:
     """Measured on photos with landmarks, their own or those that the shapes tell; else estimated from the photos."""
     known = [(points, seen.sizes[number]) for number, points in seen.landmarks.items()] or _told(seen, labels)
     if not known:
