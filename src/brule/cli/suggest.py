@@ -37,10 +37,10 @@ give them back:
   brule suggest pictures -n 20 --out next
   brule predict next/photos --format label-studio --out next       (or coco, cvat, tps)
   dvc exp run -S data.labels=corrected.json -S prepare.labelled=next/labelled.txt -S train.mode=semi-supervised \\
-    -S train.initial=detector.safetensors
+    -S train.initial=start.safetensors -S stages.warm.iterations=0 -S stages.teach.iterations=0
 
 prepare.labelled names images as data/crops does: a photo of the folder data.location is folder/NAME. The last command
-needs a copy of the detector outside models/, which training writes anew.
+begins with start.safetensors, a copy of the detector, since training writes models/ anew.
 
 examples:
   brule suggest -n 20 --out next
