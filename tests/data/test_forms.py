@@ -417,15 +417,15 @@ def test_nothing_but_a_sentence_escapes_from_a_mangled_file(tmp_path: Path, name
     assert refused > 50
 
 
-def values() -> st.SearchStrategy[Any]:
-    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just([]) | st.just({})
-    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 2.5, float("nan"), float("inf"), 10**400, "", "x", "3", "\ud800"),
+    *([], {}, [1], [[1]], [[]], {"a": 1}, [None], [{}], ["a"]),
+)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["coco.json", "studio.json", "short.json", "labelme.json"]), st.integers(0, 10**6), values())
-def test_any_value_in_any_place_of_a_json_gives_landmarks_or_a_sentence(tmp_path: Path, name: str, at: int, value: Any):
-    whole, places = WHOLE[name](), list[tuple[Any, Any]]()
+@pytest.mark.parametrize("name", ["coco.json", "studio.json", "short.json", "labelme.json"])
+def test_any_value_in_any_place_of_a_json_gives_landmarks_or_a_sentence(tmp_path: Path, name: str):
+    whole, places = json.loads(json.dumps(WHOLE[name]())), list[tuple[Any, Any]]()
 
     def visit(node: Any) -> None:
         for key in list(node) if isinstance(node, dict) else range(len(node)):
@@ -434,14 +434,17 @@ def test_any_value_in_any_place_of_a_json_gives_landmarks_or_a_sentence(tmp_path
                 visit(node[key])
 
     visit(whole)
-    node, key = places[at % len(places)]
-    node[key] = value
-    try:
-        recognised = recognise.read(write(tmp_path / name, whole), nothing_known)
-        if recognised:
-            read_shapes(tmp_path / name)
-    except BruleError:
-        pass
+    for node, key in places[:: 1 + len(places) // 200]:
+        right = node[key]
+        for value in VALUES:
+            node[key] = value
+            try:
+                recognised = recognise.read(write(tmp_path / name, whole), nothing_known)
+                if recognised:
+                    read_shapes(tmp_path / name)
+            except BruleError:
+                pass
+        node[key] = right
 
 
 # Proposals, and their way back.

@@ -84,11 +84,16 @@ def _names(path: Path, category: dict[str, Any], count: int) -> tuple[str, ...]:
 
 def _edges(path: Path, category: dict[str, Any], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The skeleton: pairs of keypoints, which count from 1."""
+    skeleton = category.get("skeleton") or []
+    if not isinstance(skeleton, list):
+        raise BruleError(
+            f"{path}: skeleton: {str(skeleton)[:40]} is not a list of pairs of keypoints; correct the file"
+        )
     edges = []
-    for edge in category.get("skeleton") or ():
+    for edge in skeleton:
         ends = edge if isinstance(edge, list) and all(isinstance(end, int) for end in edge) else []
         if len(ends) != 2 or ends[0] == ends[1] or not all(0 < end <= len(names) for end in ends):
-            raise BruleError(f"{path}: skeleton: {str(edge)[:40]} is no pair of keypoints from 1 to {len(names)}")
+            raise BruleError(f"{path}: skeleton: {str(edge)[:40]} is not a pair of keypoints from 1 to {len(names)}")
         edges.append((names[ends[0] - 1], names[ends[1] - 1]))
     return tuple(edges)
 
