@@ -312,7 +312,7 @@ BAD: list[tuple[tuple[str, Any], str]] = [
     (changed("coco.json", put("annotations", 1, "keypoints", 2, 7)), "annotation 1: the visibility of 'left eye'"),
     (changed("coco.json", put("annotations", 1, "category_id", 9)), "annotation 1: its category_id is none"),
     (changed("coco.json", put("annotations", 1, "image_id", [9])), "annotation 1: its image_id is none"),
-    (changed("coco.json", put("categories", 0, "skeleton", [[1, 9]])), "skeleton: .1, 9. is no pair"),
+    (changed("coco.json", put("categories", 0, "skeleton", [[1, 9]])), "skeleton: .1, 9. is not a pair"),
     (changed("coco.json", put("categories", 0, "keypoints", ["a", "a", "b"])), "names must name each of the 3"),
     (changed("coco.json", two_categories), "categories 'mouse', 'cat', whose keypoints differ; give a file for each"),
     (changed("skeletons.xml", swap('label="tail"', 'label="tial"', 1)), "'tial' is none of the skeleton's points"),

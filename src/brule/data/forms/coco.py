@@ -86,9 +86,7 @@ def _edges(path: Path, category: dict[str, Any], names: Sequence[str]) -> tuple[
     """The skeleton: pairs of keypoints, which count from 1."""
     skeleton = category.get("skeleton") or []
     if not isinstance(skeleton, list):
-        raise BruleError(
-            f"{path}: skeleton: {str(skeleton)[:40]} is not a list of pairs of keypoints; correct the file"
-        )
+        raise BruleError(f"{path}: skeleton: {str(skeleton)[:40]} is not a list of pairs; correct the file")
     edges = []
     for edge in skeleton:
         ends = edge if isinstance(edge, list) and all(isinstance(end, int) for end in edge) else []
