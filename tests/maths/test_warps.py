@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from brule.maths import warps
-from brule.maths.family import PAPER, Family
+from brule.maths.family import PAPER, Family, Spread
 from brule.maths.heatmaps import condition, coordinates, sparse
 from brule.maths.warps import Warp, towards
 
@@ -203,6 +203,25 @@ def test_towards_goes_the_asked_share_of_the_way_to_an_aligned_shape(faces: Tens
     length = (target - points[0]).flatten(1).norm(dim=1)
     share = length / length.max()  # √U has mean 2/3
     assert share.mean() == pytest.approx(2 / 3, abs=0.03)
+
+
+def test_the_spread_of_shapes_is_that_of_the_moves_that_made_them(faces: Tensor):
+    X_b, random = faces[0].double(), _seeded(3)
+    middle = X_b.mean(0)
+    angle, size = 0.2 * torch.randn(4000, generator=random), (0.1 * torch.randn(4000, generator=random)).exp()
+    shift = torch.randn(4000, 1, 2, generator=random).double() * torch.tensor([0.05, 0.02])
+    turn = torch.stack((angle.cos(), angle.sin(), -angle.sin(), angle.cos()), dim=-1).view(-1, 2, 2).double()
+    moved = (X_b - middle) @ (size[:, None, None] * turn) + middle + shift
+    spread = warps.spread(moved, X_b)
+    assert spread.rotation == pytest.approx(math.degrees(0.2), rel=0.05)
+    assert spread.scale == pytest.approx(math.expm1(0.1), rel=0.05)
+    assert spread.shift == pytest.approx(0.02, rel=0.05), "of the two directions, the one that is surer"
+
+
+def test_a_family_within_a_spread_is_no_wider_and_bends_as_before():
+    family = Family(rotation=15, shift=0.06, scale=0.1, amplitude=1.5, elastic=0.01, correlation=0.1, bounded=True)
+    within = family.within(Spread(rotation=4.0, shift=0.2, scale=0.05))
+    assert within == replace(family, rotation=4.0, scale=0.05)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -9,6 +9,7 @@ from torch import Tensor
 from brule import config
 from brule.data.prepared import load
 from brule.errors import BruleError
+from brule.maths import warps
 from brule.maths.images import mirror_all
 from brule.method.batches import Batches
 from brule.method.geometry import Calibration, both_ways
@@ -171,3 +172,19 @@ def test_only_images_framed_by_landmarks_are_of_the_shapes_domain(
     faces.index["framed"] = [bool(int(framed[row % 3])) for row in range(len(faces))]
     primary = Batches(faces, None, 4, 0, "encoder", torch.device("cpu")).primary
     assert (None if primary is None else primary[:3].tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("bounded", "framed", "narrowed"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_g_stays_within_the_shapes_spread_where_all_images_are_cropped_as_they_are(
+    project: Path, tiny, bounded: bool, framed: bool, narrowed: bool
+) -> None:
+    wide = {"rotation": 90, "shift": 0.5, "scale": 2.0, "bounded": bounded}
+    settings = tiny(warp={"wide": wide})
+    found, _ = read_inputs(settings)
+    found.encoder.index.loc[found.encoder.index.index[0], "framed"] = framed
+    family = Training(settings, found, torch.device("cpu")).settings.families["wide"]
+    spread = warps.spread(torch.tensor(found.shapes), torch.tensor(found.X_b))
+    limits = spread if narrowed else (90, 0.5, 2.0)
+    assert (family.rotation, family.shift, family.scale) == pytest.approx(tuple(limits), rel=1e-3)

@@ -64,10 +64,13 @@ def rows() -> Rows:
 
 @pytest.fixture
 def jobs(project: Path, rows: Rows) -> Jobs:
-    """`jobs(*assignments, rows=…)`: the table of these rows (the first two) as read again, and its runs."""
+    """`jobs(*assignments, rows=…, settings=…)`: the table of these rows (the first two) as read again, and its runs."""
 
-    def build(*assignments: str, rows: Rows = rows[:2]) -> tuple[table.Table, list[table.Job]]:
-        raw = {"title": "T", "groups": {"all": "All of it", "other": "Other"}, "rows": rows}
+    def build(
+        *assignments: str, rows: Rows = rows[:2], settings: dict[str, Any] | None = None
+    ) -> tuple[table.Table, list[table.Job]]:
+        groups = {"all": "All of it", "other": "Other"}
+        raw = {"title": "T", "settings": settings or {}, "groups": groups, "rows": rows}
         YAML().dump(json.loads(json.dumps(raw)), project / "experiments" / "tables" / "t.yaml")
         read = table.read(project, "t")
         return read, table.plan(project, "t", read, assignments)

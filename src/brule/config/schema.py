@@ -395,7 +395,7 @@ class Tracking(Section):
 
 def _numbers_alone(family: Any) -> Any:
     for name, value in family.items() if isinstance(family, dict) else ():
-        if isinstance(value, bool):
+        if isinstance(value, bool) and name != "bounded":
             raise ValueError(f"{name} = {value!r}: should be a number")
     return family
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from brule.maths import draws
-from brule.maths.family import Family
+from brule.maths import draws, transport
+from brule.maths.family import Family, Spread
 from brule.maths.heatmaps import centres
 from brule.maths.precision import full_precision
 from brule.maths.splines import thin_plate
@@ -38,6 +38,20 @@ def towards(points: Tensor, shapes: Tensor, amplitude: float, generator: torch.G
     aligned = similarity(shapes[chosen].to(points), points)
     share = draws.rand(batch, 1, 1, generator=generator).sqrt()
     return points + amplitude * share * (aligned - points)
+
+
+@full_precision
+def spread(shapes: Tensor, X_b: Tensor) -> Spread:
+    """How far shapes (M, K, 2) differ in turn, place and size, by the best similarity of X_b (K, 2) to each."""
+    maps = transport.affine(X_b.expand_as(shapes), shapes, ridge=0.0, kind="similarity")  # (M, 2, 2)
+    cosine, sine = maps[:, 0, 0], maps[:, 0, 1]
+    angle, size = torch.atan2(sine, cosine), torch.hypot(cosine, sine).log()
+    middles = shapes.mean(1).std(0, correction=0)
+    return Spread(
+        rotation=float(angle.std(correction=0)) * 180 / pi,
+        shift=float(middles.min()),
+        scale=float(size.std(correction=0).expm1()),
+    )
 
 
 def affine(family: Family, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ from brule.config import Config, Train
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
-from brule.maths import metrics, monitors
+from brule.maths import metrics, monitors, warps
+from brule.maths.family import Family
 from brule.maths.images import mirror_all, shrunk, to_tensor
 from brule.method import ranks
 from brule.method.algorithm1 import gan_iteration
@@ -139,7 +140,7 @@ class Training:
             augment=config.augment,
             clip=config.optimiser.clip,
             precision=config.machine.precision,
-            families=config.warp,
+            families=self._families(shapes),
             X_b=self.X_b,
             shapes=shapes,
             permutation=flip if config.train.mirror else None,
@@ -161,6 +162,13 @@ class Training:
         self.healthy = monitors.values(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
+
+    def _families(self, shapes: torch.Tensor) -> Mapping[str, Family]:
+        """Those of g. The bounded ones are so only where each image is cropped as the shapes are."""
+        if not all(images.index["framed"].all() for images in (self.inputs.encoder, self.inputs.gan)):
+            return self.config.warp
+        spread = warps.spread(shapes, self.X_b)
+        return {name: f.within(spread) if f.bounded else f for name, f in self.config.warp.items()}
 
     def step(self, moment: Moment) -> None:
         """One iteration: Algorithm 1 on one batch, then Algorithm 2 on a fresh one, as the schedule says."""

@@ -60,6 +60,8 @@ class Table(Section):
 
     title: str
     notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What all runs set on top of their experiment, such as what the default schedule was when they were measured."""
     groups: dict[str, str]
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     splits: dict[str, str] = Field(default_factory=dict)
@@ -127,7 +129,9 @@ def plan(root: Path, name: str, table: Table, assignments: Iterable[str] = ()) -
         initial = counts[row.initial] if row.initial else 0
         for index in range(len(row.runs)):
             try:
-                parameters, missing = _parameters(root, row, index, assignments)
+                parameters, missing = _parameters(
+                    root, row, table.settings | row.settings | row.runs[index], assignments
+                )
                 flat = flatten(parse(parameters))
                 labelled = _labels(root, flat["prepare.labelled"])
             except BruleError as error:
@@ -194,9 +198,11 @@ def off(key: str) -> Any:
     return _states().get(pattern, REQUIRED)
 
 
-def _parameters(root: Path, row: Row, index: int, assignments: list[str]) -> tuple[Parameters, tuple[str, ...]]:
+def _parameters(
+    root: Path, row: Row, settings: Mapping[str, Any], assignments: list[str]
+) -> tuple[Parameters, tuple[str, ...]]:
     """The checked parameters of a run, and the places that it needs and `assignments` does not give."""
-    own = [f"{key}={json.dumps(value)}" for key, value in (row.settings | row.runs[index]).items()]
+    own = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     wanted = experiments.overlay(root, row.experiment, [*own, *assignments])
     missing = []
     data = wanted.get("data")
