@@ -59,9 +59,9 @@ def test_what_a_row_sets_holds_for_all_its_runs_unless_a_run_says_otherwise(rows
     row = rows[0] | {"settings": {"loss": {"c6": 7, "c7": 8}, "seed": 5}, "runs": [{}, {"seed": 1, "loss.c7": 9}]}
     found = [(job.parameters["seed"], job.parameters["loss"]) for job in jobs(rows=[row])[1]]
     assert [(seed, loss["c5"], loss["c6"], loss["c7"]) for seed, loss in found] == [(5, 10, 7, 8), (1, 10, 7, 9)]
-    common = {"loss.c1": 11, "loss.c6": 12, "seed": 13}  # the whole table's
-    found = [(job.parameters["seed"], job.parameters["loss"]) for job in jobs(settings=common, rows=[row])[1]]
-    assert [(seed, loss["c1"], loss["c6"]) for seed, loss in found] == [(5, 11, 7), (1, 11, 7)]
+    common = {"optimiser.clip": 11, "seed": 13}  # the whole table's
+    found = [(job.parameters["seed"], job.parameters["optimiser"]) for job in jobs(settings=common, rows=[row])[1]]
+    assert [(seed, optimiser["clip"]) for seed, optimiser in found] == [(5, 11), (1, 11)]
 
 
 def test_a_choice_of_rows_and_seeds_brings_what_it_starts_from(jobs: Jobs) -> None:
