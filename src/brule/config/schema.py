@@ -374,9 +374,9 @@ class Machine(Section):
     device: Annotated[str, AfterValidator(_device)]
     """auto, cpu or cuda. Of several processes each has a GPU of its own, the LOCAL_RANK-th."""
     precision: Literal["float32", "bfloat16", "auto"]
-    """Of the convolutions; auto: measured at the start."""
+    """Of the convolutions; auto: bfloat16 where the processor has instructions for it, else float32."""
     threads: Count
-    """CPU threads of each process; 0: measured at the start."""
+    """CPU threads of each process; 0: as many as there are cores."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive

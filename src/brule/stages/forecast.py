@@ -8,7 +8,6 @@ import torch
 
 from brule import machine
 from brule.config import Config, Train
-from brule.maths.images import to_tensor
 from brule.method.schedule import Moment, turn_of
 from brule.method.training import Inputs, Training
 
@@ -40,11 +39,10 @@ def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int
     """The seconds that the `train` stage will take, without saving and pictures, which cost little.
 
     inputs: a few of the crops that it will see. validated: images of the validation split. The stages, the networks and
-    the batches are those of `config`; so are the threads and the precision, or they are measured as the stage does.
+    the batches are those of `config`; so are the threads and the precision.
     """
     training = Training(config, inputs, device)
-    images = to_tensor(inputs.gan.images[: config.train.batch_size], device)
-    pace = machine.pace(training.networks.E, images, config.machine.threads, config.machine.precision)
+    pace = machine.pace(device, config.machine.threads, config.machine.precision)
     machine.keep(pace)
     training.set_precision(pace.precision)
     moments = [training.schedule.at(iteration) for iteration in range(training.schedule.iterations)]

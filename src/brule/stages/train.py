@@ -127,17 +127,13 @@ def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
         if first:
             print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     if carried["pace"] is None or carried["processes"] != processes:
-        carried |= {"pace": ranks.decided(lambda: asdict(_pace(training))), "processes": processes}
+        wanted = training.config.machine
+        chosen = machine.pace(training.device, wanted.threads, wanted.precision)
+        carried |= {"pace": ranks.decided(lambda: asdict(chosen)), "processes": processes}
     pace = machine.Pace(**carried["pace"])  # the same after a kill
     machine.keep(pace)
     training.set_precision(pace.precision)
     return carried
-
-
-def _pace(training: Training) -> machine.Pace:
-    wanted, size = training.config.machine, training.config.train.batch_size // ranks.count()
-    images = to_tensor(training.inputs.gan.images[:size], training.device)
-    return machine.pace(training.networks.E, images, wanted.threads, wanted.precision)
 
 
 class _Quiet:
