@@ -96,4 +96,3 @@ def pace(device: torch.device, threads: int, precision: str) -> Pace:
 def keep(pace: Pace) -> None:
     """Compute with this number of threads from now on. Another number would change the order of sums."""
     torch.set_num_threads(pace.threads)
-
