@@ -283,7 +283,10 @@ def _initial(config: Config, landmarks: int, paths: list[Path]) -> tuple[dict[st
 
 
 def _write(training: Training, tuner: Online | None, carried: dict[str, Any], run_fingerprint: str) -> dict[str, Any]:
-    """Write models/, results/history.csv and results/train.json; returns what the last one holds."""
+    """Write models/, results/history.csv, train.json and run.json; returns what the last two hold.
+
+    What differs from one run of the same inputs to the next stands in run.json alone, which git ignores.
+    """
     best = training.best
     if not best.encoder:
         raise BruleError("training: the encoder never gave a finite answer; lower the learning rates in stages")
@@ -295,7 +298,13 @@ def _write(training: Training, tuner: Online | None, carried: dict[str, Any], ru
     files.write_text(RESULTS / "history.csv", history.to_csv(index=False))
     summary = summarise(training, carried, run_fingerprint) | {"tuned": tuner and tuner.summary()}
     files.write_json(RESULTS / "train.json", summary)
-    return summary
+    spent = {
+        "mlflow_run_id": carried["run_id"],
+        "seconds": round(carried["seconds"], 1),
+        "images_per_second": round(training.images / carried["seconds"], 1),
+    }
+    files.write_json(RESULTS / "run.json", spent)
+    return summary | spent
 
 
 def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> None:
@@ -341,7 +350,7 @@ def ship_gan(path: Path, training: Training) -> None:
 
 
 def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: str) -> dict[str, Any]:
-    """The shipped checkpoint and its alarms, the collapse that the run ended in (or null), and what the run cost."""
+    """The shipped checkpoint and its alarms, the collapse that the run ended in (or null), and how it was computed."""
     best, ended = training.best, collapse(training.history)
     numbers = {name: value for name, value in best.row.items() if isinstance(value, float)}
     return {
@@ -349,9 +358,6 @@ def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: s
         "validation": {name.split("/")[1]: value for name, value in numbers.items()},
         "alarms": best.alarms,
         "collapsed": ended and {**asdict(ended), "sentence": ended.sentence(best.iteration, best.healthy)},
-        "mlflow_run_id": carried["run_id"],
-        "seconds": round(carried["seconds"], 1),
-        "images_per_second": round(training.images / carried["seconds"], 1),
         **carried["pace"],
         "version": method.VERSION,
         "fingerprint": run_fingerprint,
