@@ -178,7 +178,7 @@ def test_every_file_is_written_and_logged(project: Path, config: Config, run: Re
     assert (measured.nme, measured.floor) == (saved["validation"]["nme"], saved["validation"]["floor_nme"])
     assert measured.alarms == saved["alarms"]
     page = (project / "results/report.html").read_text()
-    assert "12.6 min" in page and "seconds of training: 754" in (project / "models/README.md").read_text()
+    assert "12.6 min" in page and "seconds of training 754" in (project / "models/README.md").read_text()
     assert f"{saved['test']['nme']:.2f}" in page and page.count("data:image/") == 4
 
 

@@ -91,7 +91,13 @@ def test_the_plots_are_made_by_the_pipeline() -> None:
     made = {path for stage in STAGES for path in outputs(stage)}
     for plot in PIPELINE["plots"]:
         files = [file for body in plot.values() for file in body["y"]] if isinstance(plot, dict) else [plot]
-        assert set(files) <= made
+        assert all({file, str(Path(file).parent)} & made for file in files)
+
+
+def test_a_plot_has_one_curve_for_each_run() -> None:
+    """More, times the runs that `dvc plots diff` lays over each other, and nobody can tell them apart."""
+    curves = [column for plot in PIPELINE["plots"] if isinstance(plot, dict) for column in plot.values()]
+    assert curves and all(isinstance(column, str) for plot in curves for column in plot["y"].values())
 
 
 def test_params_yaml_holds_every_number_but_switches_that_are_off() -> None:

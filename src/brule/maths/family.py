@@ -1,14 +1,13 @@
 """Families of random deformations g: how far an image may be turned, shifted, scaled and bent (section 4)."""
 
 from dataclasses import dataclass
-from math import isfinite
 
 
 @dataclass(frozen=True)
 class Family:
     """Ranges from which a fresh g is drawn for every image. Lengths are shares of the image's width.
 
-    What is left out is off. Raises ValueError for a value that is negative or not finite.
+    What is left out is off. Raises ValueError for a value that is negative, not finite, or beyond any use.
     """
 
     rotation: float
@@ -28,8 +27,9 @@ class Family:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (isfinite(value) and value >= 0):
-                raise ValueError(f"{name} = {value!r}: should be 0 or more")
+            most = 180 if name == "rotation" else 10
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} = {value!r}: should be from 0 to {most}")
         if self.elastic and not self.correlation:
             raise ValueError("correlation is missing: elastic needs the length over which its displacement varies")
 

@@ -45,10 +45,12 @@ def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int
     pace = machine.pace(device, config.machine.threads, config.machine.precision)
     machine.keep(pace)
     training.set_precision(pace.precision)
-    moments = [training.schedule.at(iteration) for iteration in range(training.schedule.iterations)]
-    counts = Counter(kind(moment, config.train) for moment in moments)
-    # the last of each kind, when all losses of the GAN weigh in
-    last = {kind(moment, config.train): moment for moment in moments}
+    counts, last = Counter[Kind](), dict[Kind, Moment]()
+    for iteration in range(training.schedule.iterations):
+        moment = training.schedule.at(iteration)
+        each = kind(moment, config.train)
+        counts[each] += 1
+        last[each] = moment  # the last of each kind, when all losses of the GAN weigh in
     start = time.perf_counter()
     fastest = {each: _timed(training, moment, device) for each, moment in last.items()}
     for number, (each, moment) in enumerate(ROUNDS * list(last.items())):
@@ -57,9 +59,9 @@ def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int
         again = _timed(training, moment, device)  # the first one allocated, and does not count
         fastest[each] = again if number < len(last) else min(again, fastest[each])
     begun = time.perf_counter()
-    training.validate(moments[-1])
+    training.validate(moment)
     validation = (time.perf_counter() - begun) * validated / max(1, len(inputs.validation))
-    times = len(moments) // config.train.validate_every + 1
+    times = training.schedule.iterations // config.train.validate_every + 1
     return sum(count * fastest[each] for each, count in counts.items()) + times * validation
 
 
