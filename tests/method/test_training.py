@@ -24,7 +24,7 @@ from brule.errors import BruleError
 from brule.method.loop import Checkpoint
 from brule.method.training import Training
 from brule.networks.hourglass import LandmarkEncoder
-from brule.stages.train import read_inputs, train
+from brule.stages.train import read_inputs, stopped, train
 
 Tiny = Callable[..., config.Config]
 
@@ -310,16 +310,23 @@ def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Training, "step", signalled)
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as ended:
         train(settings)
-    assert stopped.value.code == 143
-    assert "stopped and saved at iteration 5 of 8" in capsys.readouterr().err
+    assert ended.value.code == 143
+    assert "stopped and saved at iteration 5 of 8; dvc repro goes on" in capsys.readouterr().err
     train(settings)
     assert len(steps) == 8, "the iterations before the stop are not computed again"
     again = outputs(project)
     assert_equal(whole[0], again[0])
     assert_equal(whole[1], again[1])
     pd.testing.assert_frame_equal(whole[2], again[2])
+
+
+def test_an_experiment_that_is_stopped_names_the_command_that_goes_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "algal-dhow")
+    assert stopped(5, 8).endswith("; the same dvc exp run, with the same -S, goes on")
+    monkeypatch.delenv("DVC_EXP_NAME")
+    assert stopped(5, 8).endswith("; dvc repro goes on")
 
 
 def test_what_mirrored_images_are_held_against_is_its_own_mirror_image(project: Path, tiny: Tiny) -> None:

@@ -1,5 +1,6 @@
 """The `train` stage: the data, the files, MLflow and the terminal around `brule.method`."""
 
+import os
 import shutil
 import sys
 import time
@@ -71,7 +72,7 @@ def _train(config: Config, device: torch.device) -> None:
                 observer.watch.news(row)
             loop.run(checkpoint, observer, carried)
         if training.iteration < total:
-            print(f"stopped and saved at iteration {training.iteration} of {total}; dvc repro goes on", file=sys.stderr)
+            print(stopped(training.iteration, total), file=sys.stderr)
             raise SystemExit(stop.exit_code)
         observer.tick()
         summary = _write(training, loop.tuner, carried, run_fingerprint)
@@ -363,6 +364,13 @@ def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: s
         "fingerprint": run_fingerprint,
         "history_rows": len(training.history),
     }
+
+
+def stopped(iteration: int, total: int) -> str:
+    """That a run was told to stop, and the command that goes on with it."""
+    # The state lies in the project's folder and is found by the parameters, wherever DVC runs the experiment next.
+    again = "the same dvc exp run, with the same -S," if os.environ.get("DVC_EXP_NAME") else "dvc repro"
+    return f"stopped and saved at iteration {iteration} of {total}; {again} goes on"
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
