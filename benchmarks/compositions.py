@@ -10,7 +10,6 @@ import torch
 from brule import config, machine
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
-from brule.maths.images import to_tensor
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import generator
@@ -38,8 +37,7 @@ def build(parameters: config.Config, device: torch.device, exchanged: bool) -> T
         wanted = wanted.model_copy(update={"precision": "float32"})
         parameters = parameters.model_copy(update={"machine": wanted})
     training = Training(parameters, inputs(parameters.prepare.image_size), device)
-    images, precision = to_tensor(training.inputs.gan.images[: parameters.train.batch_size], device), wanted.precision
-    training.set_precision(machine.pace(training.networks.E, images, torch.get_num_threads(), precision).precision)
+    training.set_precision(machine.pace(device, torch.get_num_threads(), wanted.precision).precision)
     if exchanged:
         for network in vars(training.networks).values():
             network.to(memory_format=torch.contiguous_format)

@@ -1,6 +1,6 @@
 """What a run costs in arithmetic: counted from the shapes of its matrix products and convolutions, not from clocks.
 
-    PYTHONPATH=src python benchmarks/flops.py       after `dvc repro`: of params.yaml, held against results/train.json
+    PYTHONPATH=src python benchmarks/flops.py       after `dvc repro`: of params.yaml, held against results/run.json
 
 10¹² operations a second are to be compared with a GPU's peak in bfloat16.
 """
@@ -105,9 +105,9 @@ def main() -> None:
     parameters = config.read("params.yaml")
     total = flops(parameters, read_inputs(parameters)[0], torch.device("cpu"))
     try:
-        seconds = float(json.loads(Path("results/train.json").read_text(encoding="utf-8"))["seconds"])
+        seconds = float(json.loads(Path("results/run.json").read_text(encoding="utf-8"))["seconds"])
     except (OSError, ValueError, KeyError):
-        raise BruleError("results/train.json tells no seconds of training; run dvc repro") from None
+        raise BruleError("results/run.json tells no seconds of training; run dvc repro") from None
     print(f"{total / 1e12:.1f} TFLOP in {seconds:.0f} s: {total / seconds / 1e12:.3f} TFLOP/s")
 
 

@@ -1,9 +1,9 @@
 """Print the table of results/metrics.json and where the figures are, without running anything."""
 
-import json
 from pathlib import Path
 
 from brule import terminal
+from brule.data.prepared import read_manifest
 from brule.errors import BruleError
 from brule.stages.evaluate import show
 
@@ -11,13 +11,8 @@ METRICS = Path("results/metrics.json")
 
 
 def main() -> None:
-    try:
-        report = json.loads(METRICS.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BruleError(f"{METRICS} does not exist; run dvc repro") from None
-    except json.JSONDecodeError:
-        raise BruleError(f"{METRICS} is not valid JSON; run dvc repro -f evaluate") from None
-    if not (isinstance(report, dict) and {"test", "validation", "samples", "alarms"} <= report.keys()):
+    report = read_manifest(METRICS, "run dvc repro -f evaluate")
+    if not {"test", "validation", "samples", "alarms"} <= report.keys():
         raise BruleError(f"{METRICS} was not written by evaluate; run dvc repro -f evaluate")
     show(report)
 

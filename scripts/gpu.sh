@@ -2,7 +2,7 @@
 # The pipeline with the shared cache: what anyone ran before is fetched instead of run, and what is new is pushed.
 # usage: scripts/gpu.sh [EXPERIMENT [-S key=value …]]      (default: params.yaml as committed)
 # In slices: timeout 20m scripts/gpu.sh NAME …; the training saves itself when told to stop, and the same line goes on with it.
-# benchmarks/gpu.py tells beforehand how fast each stage will be; afterwards results/train.json has images_per_second.
+# benchmarks/gpu.py tells beforehand how fast each stage will be; afterwards results/run.json has images_per_second.
 # The changes of the metrics go to the summary of the GitHub job, or to the terminal.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

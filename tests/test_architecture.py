@@ -32,7 +32,7 @@ FLOORS = (
     ("tracking", "data", "machine"),
     ("config", "terminal"),
     ("maths",),
-    ("networks", "synthetic", "files"),
+    ("networks", "synthetic", "files", "documents"),
     ("errors",),
 )
 # A room that may look at less than what lies below it.
@@ -66,7 +66,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "matplotlib": ("figures",),
     "jinja2": ("stages.render",),
     "pooch": ("data.download",),
-    "ruamel": ("config", "stages.experiments"),
+    "ruamel": ("documents", "stages.experiments"),
     "safetensors": ("detector.weights",),
     "av": ("detector.video",),
     **dict.fromkeys(("dvc", "hydra", "omegaconf", "torchvision", "pickle", "dill", "yaml"), ()),
@@ -80,14 +80,17 @@ LIBRARIES: dict[str, set[str]] = {
     "data": {"numpy", "scipy", "pandas", "PIL", "pooch"},
     "data.landmarks": {"numpy"},
     "synthetic": {"numpy", "scipy", "PIL"},
-    "config": {"pydantic", "ruamel"},
+    "config": {"pydantic"},
     "detector.prediction": {"torch", "numpy"},
     "detector.plausibility": {"torch", "numpy"},
     "detector.finding": {"numpy", "PIL"},
     "detector.protocol": {"numpy", "pydantic"},
 }
 # What decides nothing of a stage's outputs: how it is called, told, drawn and recorded.
-INDIFFERENT = ("config", "errors", "files", "machine", "terminal", "tracking", "figures", "detector", "stages", "data")
+INDIFFERENT = (
+    *("config", "documents", "errors", "files", "machine", "terminal"),
+    *("tracking", "figures", "detector", "stages", "data"),
+)
 
 
 def inside(name: str, wings: tuple[str, ...]) -> bool:

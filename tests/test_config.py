@@ -89,7 +89,7 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ),
         (
             {"warp": {"paper": {"rotation": -1, "shift": 0, "scale": 0}}},
-            r"warp\.paper\.rotation = -1\.0: should be 0 or more",
+            r"warp\.paper\.rotation = -1\.0: should be from 0 to 180",
         ),
         (
             {"warp": {"paper": {"rotation": True, "shift": 0, "scale": 0}}},

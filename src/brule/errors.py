@@ -1,5 +1,34 @@
-"""The one exception that reaches a user as a sentence instead of a traceback."""
+"""The one exception that reaches a user as a sentence instead of a traceback, and how a sentence quotes a value."""
+
+import reprlib
+
+MOST = 60
+"""Characters of a value that a sentence shows."""
 
 
 class BruleError(Exception):
     """Something that a user can correct. The message names the file or the key, the problem, and what to do."""
+
+
+def quoted(value: object) -> str:
+    """What a user wrote, as Python writes it: on one line, in at most 60 characters. A longer value is cut at a …
+
+    It costs little whatever the value: a long list is read at its beginning alone, a deep one at its first levels.
+    """
+    try:
+        return brief(_WRITER.repr(value))
+    except ValueError:  # Python's limit on the digits of a whole number
+        return "a number of thousands of digits"
+
+
+def brief(text: str) -> str:
+    """A text on one line, of at most 60 characters: a longer one ends in a …"""
+    start = text[: MOST + 1]
+    plain = start if start.isprintable() else repr(start)[1:-1]
+    return plain if len(plain) <= MOST else f"{plain[: MOST - 1]}…"
+
+
+_WRITER = reprlib.Repr()
+_WRITER.maxlevel = 4
+_WRITER.maxstring = _WRITER.maxlong = _WRITER.maxother = MOST
+_WRITER.fillvalue = "…"

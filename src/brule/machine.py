@@ -1,14 +1,9 @@
-"""Which device, how many CPU threads, and which precision: measured, since every machine is fast at something else.
-
-And what each of several processes gets of it.
-"""
+"""Which device, how many CPU threads, and which precision; and what each of several processes gets of it."""
 
 import os
-import time
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from brule.errors import BruleError
 
@@ -80,52 +75,24 @@ class Pace:
     """float32 or bfloat16, for convolutions."""
 
 
-def pace(module: nn.Module, images: torch.Tensor, threads: int, precision: str) -> Pace:
-    """The threads and precision of `machine.threads` and `machine.precision`; what they leave open is measured.
+_BFLOAT16 = ("amx_bf16", "avx512_bf16")
+"""What torch calls the instructions with which bfloat16 is faster than float32."""
 
-    0 threads means 1 or all cores, and precision `auto` means bfloat16 if it is clearly faster, whichever forward and
-    backward passes of `module` are fastest. bfloat16 is faster on processors with instructions for it; others only
-    emulate it. For a GPU torch's word is taken.
+
+def pace(device: torch.device, threads: int, precision: str) -> Pace:
+    """The threads and precision of `machine.threads` and `machine.precision`; what they leave open the machine decides.
+
+    0 threads means all cores. Precision `auto` means bfloat16 where the processor has instructions for it; others only
+    emulate it. Nothing is timed: either changes how sums are rounded, and two runs of one seed on one machine are the
+    same.
     """
-    if images.device.type == "cuda":
-        quick = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-        return Pace(torch.get_num_threads(), quick if precision == "auto" else precision)
-    choices = [
-        Pace(count, kind)
-        for kind in (("float32", "bfloat16") if precision == "auto" else (precision,))
-        for count in ((1, cores()) if threads == 0 and cores() > 1 else (threads or 1,))
-    ]
-    if len(choices) == 1:
-        return choices[0]
-    _seconds(module, images, choices[0], repeats=1)  # the first call also allocates memory
-    times: dict[Pace, float] = {}
-    for choice in choices:
-        times[choice] = _seconds(module, images, choice, min(times.values(), default=float("inf")))
-    return min(choices, key=lambda choice: times[choice] * _DOUBT[choice.precision])
+    if device.type == "cuda":
+        threads, quick = torch.get_num_threads(), torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        threads, quick = threads or cores(), any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
+    return Pace(threads, ("bfloat16" if quick else "float32") if precision == "auto" else precision)
 
 
 def keep(pace: Pace) -> None:
     """Compute with this number of threads from now on. Another number would change the order of sums."""
     torch.set_num_threads(pace.threads)
-
-
-_DOUBT = {"float32": 1.0, "bfloat16": 1.1}
-"""Factors on the measured times: if the two are equally fast, the exact one wins."""
-
-
-def _seconds(
-    module: nn.Module, images: torch.Tensor, choice: Pace, rival: float = float("inf"), repeats: int = 3
-) -> float:
-    """The fastest of the repeats. What takes thrice as long as the rival at once has lost, and is not repeated."""
-    torch.set_num_threads(choice.threads)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=choice.precision == "bfloat16"):
-            loss = sum(out.float().square().mean() for out in module(images))
-        loss.backward()
-        best = min(best, time.perf_counter() - start)
-        if best > 3 * rival:
-            break
-    module.zero_grad(set_to_none=True)
-    return best

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate, count
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from brule.errors import BruleError
 from brule.method.loop import Checkpoint
 from brule.method.training import Training
 from brule.networks.hourglass import LandmarkEncoder
-from brule.stages.train import read_inputs, train
+from brule.stages.train import read_inputs, stopped, train
 
 Tiny = Callable[..., config.Config]
 
@@ -95,6 +96,22 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
     ]
     assert grids[0] == grids[1] and len(grids[0]) == 8
     assert not list(states.glob("*")), "the resume state outlives its run"
+
+
+def test_no_clock_decides_how_a_run_computes(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads and precision change how sums are rounded: what a busy moment chose would make another run of a seed."""
+    left_open = tiny(machine={"threads": 0, "precision": "auto"})
+    before, summaries, weights = torch.get_num_threads(), [], []
+    for growth in (1.5, 1 / 1.5):  # of the time that seems to pass between two looks at the clock
+        moments = accumulate(growth**look for look in count())
+        monkeypatch.setattr(time, "perf_counter", lambda moments=moments: next(moments))
+        train(left_open)
+        summaries.append(json.loads((project / "results/train.json").read_text()))
+        weights.append(outputs(project)[0])
+    torch.set_num_threads(before)
+    one, two = ({name: told[name] for name in ("threads", "precision")} for told in summaries)
+    assert one == two
+    assert_equal(*weights)
 
 
 def test_scrambling_the_pairing_leaves_an_unsupervised_run_bit_equal(project: Path, tiny: Tiny) -> None:
@@ -293,16 +310,23 @@ def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Training, "step", signalled)
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as ended:
         train(settings)
-    assert stopped.value.code == 143
-    assert "stopped and saved at iteration 5 of 8" in capsys.readouterr().err
+    assert ended.value.code == 143
+    assert "stopped and saved at iteration 5 of 8; dvc repro goes on" in capsys.readouterr().err
     train(settings)
     assert len(steps) == 8, "the iterations before the stop are not computed again"
     again = outputs(project)
     assert_equal(whole[0], again[0])
     assert_equal(whole[1], again[1])
     pd.testing.assert_frame_equal(whole[2], again[2])
+
+
+def test_an_experiment_that_is_stopped_names_the_command_that_goes_on_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "algal-dhow")
+    assert stopped(5, 8).endswith("; the same dvc exp run, with the same -S, goes on")
+    monkeypatch.delenv("DVC_EXP_NAME")
+    assert stopped(5, 8).endswith("; dvc repro goes on")
 
 
 def test_what_mirrored_images_are_held_against_is_its_own_mirror_image(project: Path, tiny: Tiny) -> None:

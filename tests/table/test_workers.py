@@ -44,7 +44,8 @@ if "run" in words:
     print("a warning\\nReproducing experiment", name)
     exec(script.read_text() if script.exists() else "experiment(name)")
 elif "get" in words:
-    pathlib.Path(words[words.index("--out") + 1]).write_bytes(b"weights")
+    kept = {"results/run.json": b'{"seconds": 60.0}', "models/detector.safetensors": b"weights"}
+    pathlib.Path(words[words.index("--out") + 1]).write_bytes(next(kept[word] for word in words if word in kept))
 """
 
 

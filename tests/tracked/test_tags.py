@@ -37,8 +37,11 @@ def test_the_table_takes_over_what_a_training_has_logged(
     assert first.tags["version"] == second.tags["version"] == str(method.VERSION)
     assert first.tags["weights"] == sha(Path("start.safetensors").read_bytes()) == second.tags["initial"]
     assert "initial" not in first.tags and "content" not in first.tags
-    told = json.loads(Path("results/train.json").read_text())
-    assert (second.metrics["final/seconds"], second.metrics["final/threads"]) == (told["seconds"], told["threads"])
+    told = [json.loads(Path(f"results/{name}.json").read_text()) for name in ("run", "train")]
+    assert (second.metrics["final/seconds"], second.metrics["final/threads"]) == (
+        told[0]["seconds"],
+        told[1]["threads"],
+    )
 
     scores = {"test/images": 8.0, "test/nme": 5.0, "evaluation/validation/nme": 6.0}  # as `evaluate` adds them
     runs = [

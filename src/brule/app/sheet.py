@@ -6,8 +6,8 @@ it stands under "drafts", [{"image", "size", "points": [[x, y] or null, ...]}, .
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from brule.app.reduced import jpeg
 from brule.data import landmarks, photos
 from brule.data.landmarks import Labels, Points
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.documents import parse_json, read_text
+from brule.errors import BruleError, quoted
 
 MOST = 500
 """Points on a photo, at most."""
@@ -199,11 +200,9 @@ def _scheme(raw: dict[str, Any], where: Path | str) -> Scheme | None:
     seen: set[str] = set()
     for name in names:
         if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-            raise BruleError(
-                f"{where}: {name[:_LONGEST_NAME]!r} is not a name; use 1 to {_LONGEST_NAME} plain characters"
-            )
+            raise BruleError(f"{where}: {quoted(name)} is not a name; use 1 to {_LONGEST_NAME} plain characters")
         if name.strip() in seen:
-            raise BruleError(f"{where}: two points are called {name.strip()!r}; give each a name of its own")
+            raise BruleError(f"{where}: two points are called {quoted(name.strip())}; give each a name of its own")
         seen.add(name.strip())
     return landmarks.scheme_of(raw, len(names), where) if names else None
 
@@ -218,9 +217,7 @@ def _points(value: Any, count: int, name: str) -> Points:
         if point is not None:
             pair = point if isinstance(point, list) else []
             if len(pair) != 2 or not all(type(number) in (int, float) and abs(number) < _FARTHEST for number in pair):
-                raise BruleError(
-                    f"{name}: {str(point)[:40]} is not a place in a photo; give x and y in pixels, or null"
-                )
+                raise BruleError(f"{name}: {quoted(point)} is not a place in a photo; give x and y in pixels, or null")
             points[index] = pair
     return points
 
@@ -236,18 +233,16 @@ def _draft(raw: Any, scheme: Scheme | None, path: Path) -> Record:
 
 def _mapping(path: Path) -> dict[str, Any]:
     """The JSON of a file; {} if it is none, about which `read_shapes` has its sentence."""
-    try:
-        raw = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        return {}
+    raw = None
+    with suppress(BruleError):
+        raw = parse_json(read_text(path), path)
     return raw if isinstance(raw, dict) else {}
 
 
 def _question(data: bytes) -> dict[str, Any]:
-    try:
-        raw = json.loads(data)
-    except (ValueError, RecursionError):
-        raw = None
+    raw = None
+    with suppress(BruleError):
+        raw = parse_json(data, "the request")
     if not isinstance(raw, dict):
         raise BruleError('the request is not valid; send {"names": [...], "shapes": [...], "revision": "..."}')
     return raw

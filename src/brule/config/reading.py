@@ -9,23 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from brule.config.schema import Config, Stage, WrongError
-from brule.errors import BruleError
+from brule.documents import parse_yaml, read_text
+from brule.errors import BruleError, brief, quoted
 from brule.maths.family import Family
 
 
 def read(path: Path | str) -> Config:
     """Read and check a parameter file (YAML 1.2: `1e5` is a number). Raises BruleError naming file, key and mend."""
-    try:
-        raw = YAML(typ="safe").load(Path(path))
-    except FileNotFoundError:
-        raise BruleError(f"{path} does not exist; run this from the project's root") from None
-    except YAMLError as error:
-        raise BruleError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(raw, str(path))
+    if not Path(path).exists():
+        raise BruleError(f"{path} does not exist; run this from the project's root")
+    return parse(parse_yaml(read_text(path), path), str(path))
 
 
 def parse(raw: object, origin: str = "parameters") -> Config:
@@ -38,7 +33,8 @@ def parse(raw: object, origin: str = "parameters") -> Config:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    value = quoted(first["input"])
+    key = ".".join(brief(str(part)) for part in first["loc"] if part != "[key]")
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = [*_keys(Config), *_named_keys(first["loc"])]
         close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
@@ -49,14 +45,14 @@ def _sentence(error: ValidationError) -> str:
         wrong = first["ctx"]["error"]
         if first["loc"][:1] == ("warp",):  # a family's own check, which knows the value but not where it stands
             return f"{key}.{wrong}"
-        return f"{key} = {first['input']!r}: {wrong}" if isinstance(wrong, WrongError) else str(wrong)
+        return f"{key} = {value}: {wrong}" if isinstance(wrong, WrongError) else str(wrong)
     if first["type"] in ("model_type", "dict_type", "dataclass_type"):
-        return f"{key} = {first['input']!r}: is a group of parameters, not a value; set one of them, as {key}.NAME"
+        return f"{key} = {value}: is a group of parameters, not a value; set one of them, as {key}.NAME"
     if first["type"] == "tuple_type":
-        return f"{key} = {first['input']!r}: should be a list, as in [36, 45]"
+        return f"{key} = {value}: should be a list, as in [36, 45]"
     if first["type"] == "missing":
         return f"{key} is missing; params.yaml as committed shows its default"
-    return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{key} = {value}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> Iterable[str]:

@@ -5,6 +5,7 @@ params.yaml is the only place of defaults, so every key is required. The excepti
 """
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,24 +19,45 @@ from pydantic import (
     model_validator,
 )
 
+from brule.errors import brief, quoted
 from brule.maths.family import Family
-
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class WrongError(ValueError):
     """What is wrong with one value; its key and the value are put before it."""
 
 
+def _written(text: str) -> str:
+    if len(text) > 4096 or not text.isprintable():
+        raise WrongError("should be at most 4096 plain characters on one line")
+    return text
+
+
+def _named(text: str) -> str:
+    if not re.fullmatch(r"[\w-]{1,40}", text):
+        raise WrongError("is not a name; use up to 40 letters, digits, - and _")
+    return text
+
+
+# Nobody needs what lies beyond these bounds. They keep a slip of the pen from filling the memory.
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Iterations = Annotated[int, Field(ge=0, le=10**7)]
+Batch = Annotated[int, Field(gt=0, le=4096)]
+Width = Annotated[int, Field(gt=0, le=1024)]
+"""Channels of a network, or pixels of a side."""
+Weight = Annotated[float, Field(ge=0, le=1e12)]
+Rate = Annotated[float, Field(gt=0, le=1e12)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, AfterValidator(_written)]
+Name = Annotated[str, AfterValidator(_named)]
+
+
 class Section(BaseModel):
     """A group of parameters: immutable, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -51,35 +73,38 @@ class Extra(Section):
     """Further images without landmarks, for training only."""
 
     source: Literal["300w", "celeba", "folder"]
-    location: str | None = None
+    location: Text | None = None
     """As `data.location`."""
-    sha256: str | None = None
+    sha256: Text | None = None
     """As `data.sha256`."""
     use: Literal["join", "instead"]
     """Beside the training images of `data.source`, or instead of them."""
 
 
+Faces = Annotated[int, Field(gt=0, le=10**6)]
+
+
 class Synthetic(Section):
     """The renderer: how many faces it draws for each split, and their side in pixels."""
 
-    train: Positive
-    validation: Positive
-    test: Positive
-    size: Positive
+    train: Faces
+    validation: Faces
+    test: Faces
+    size: Width
 
 
 class Data(Section):
     """Where images and landmark shapes come from (stage `download`)."""
 
     source: Literal["synthetic", "300w", "celeba", "folder"]
-    location: str | None
+    location: Text | None
     """URL (http, https, file), archive (zip, tar) or folder. `synthetic` needs none: null."""
-    sha256: str | None = None
+    sha256: Text | None = None
     """Expected digest of the archive."""
-    labels: str | None
+    labels: Text | None
     """The landmarks of some images, as a labelling tool has written them: a file, a folder or an archive in any of the
     forms that `data.shapes` takes and that name their images. Null: those of the .pts beside the images alone."""
-    shapes: str | None
+    shapes: Text | None
     """Unpaired landmark shapes: a .pts folder, a CSV, a JSON, or the file of a labelling tool. Null: the training
     part's own landmarks, unpaired."""
     normaliser: tuple[Count, Count] | None
@@ -114,7 +139,7 @@ class Prepare(Section):
     """Pixels."""
     crop_fill: Annotated[float, Field(gt=0.1, le=1)]
     """Width of the landmark box over the width of the square crop."""
-    crop_lift: float
+    crop_lift: Annotated[float, Field(ge=-1, le=1)]
     """The crop's centre is moved up by this share of the box's width."""
     crop_height: Annotated[float, Field(gt=0.1, le=1)] | None = None
     """Height of the landmark box over that of the crop, at most, so that a tall object keeps a margin. Null: 1."""
@@ -122,7 +147,7 @@ class Prepare(Section):
     """Share of the training part held out, by photo group, where the source has no split of its own."""
     test: Fraction
     """The same for the test part."""
-    labelled: str | None
+    labelled: Text | None
     """A file of image names, one a line: only their landmarks may be seen with their images. Null: all. The unpaired
     shapes are those of the whole training part either way."""
     limit: Positive | None = None
@@ -134,7 +159,7 @@ class Prepare(Section):
 class Barycenter(Section):
     """X_b: the free-support Wasserstein barycenter of the unpaired shapes (stage `barycenter`)."""
 
-    iterations: Positive
+    iterations: Annotated[int, Field(gt=0, le=10**4)]
     shapes: Positive | None = None
     """Use at most this many shapes."""
 
@@ -143,25 +168,25 @@ class Encoder(Section):
     """E: stacked hourglass."""
 
     stacks: Annotated[int, Field(ge=1, le=4)]
-    width: Positive
+    width: Width
     depth: Annotated[int, Field(ge=1, le=6)]
 
 
 class Pyramid(Section):
     """G and D: channels at the image's own size, doubled at every halving, up to the maximum."""
 
-    width: Positive
-    max_width: Positive
+    width: Width
+    max_width: Width
 
 
 class Style(Section):
     """S and S_o."""
 
-    size: Positive
-    width: Positive
-    latent: Positive
+    size: Width
+    width: Width
+    latent: Width
     """Length of z."""
-    depth: Positive
+    depth: Annotated[int, Field(gt=0, le=32)]
     mixing: Fraction
     """Probability that a fake mixes two styles (StyleGAN2's style mixing)."""
 
@@ -171,7 +196,7 @@ class Model(Section):
 
     map_size: Literal[8, 16, 32, 64, 128, 256]
     """D: side of the heatmaps, pixels; divides `prepare.image_size`."""
-    condition_sigma: Rate
+    condition_sigma: Annotated[float, Field(gt=0, le=256)]
     """Width of the landmarks that G and D see, in heatmap pixels."""
     raw_condition: bool | None = None
     """G and D see the encoder's own heatmap L, in place of a map rendered at its landmarks."""
@@ -236,7 +261,7 @@ class Loss(Section):
 class Stage(Section):
     """A stretch of training. Stages run in the order in which they are written."""
 
-    iterations: Count
+    iterations: Iterations
     encoder_every: Count | None = None
     """Algorithm 2 at every n-th iteration; 0: never. Left out: at every iteration."""
     gan_every: Count | None = None
@@ -254,12 +279,12 @@ class Stage(Section):
     """Leading modes of the shape set inside which the teacher's points are transported onto it (`train.calibrate`)."""
     keep: Fraction | None = None
     """With modes: the share that stays of what lies outside them. Left out: all of it."""
-    view: str | None = None
+    view: Text | None = None
     """The teacher looks at the image through a random g of this family, a key of `warp`, and its points are carried
     back. Left out: at the image itself, whose errors it then repeats at every turn."""
     regularise: bool | None = None
     """R_b and H(L ‖ L_sp) of the un-warped image, beside R_g."""
-    warp: str
+    warp: Text
     """The family of g, a key of `warp`."""
 
     @property
@@ -272,15 +297,15 @@ class Train(Section):
     """What a training sees, and how often each algorithm does what."""
 
     mode: Literal["unsupervised", "semi-supervised", "supervised"]
-    initial: str | None
+    initial: Text | None
     """A detector.safetensors whose weights the encoder starts from. Null: random ones."""
-    batch_size: Positive
+    batch_size: Batch
     """Of Algorithm 2."""
-    unlabelled: Count | None = None
+    unlabelled: Annotated[int, Field(ge=0, le=4096)] | None = None
     """Semi-supervised: this many images without landmarks join a batch of Algorithm 2, for R_g."""
-    gan_batch_size: Positive
+    gan_batch_size: Batch
     """Of Algorithm 1."""
-    gan_warp: str
+    gan_warp: Text
     """The family of g in Algorithm 1, a key of `warp`."""
     adversarial_every: Positive | None = None
     """D plays at every n-th iteration of Algorithm 1; at the others G only restores images. Left out: at every one."""
@@ -335,15 +360,15 @@ class Tuning(Section):
 
     online: bool
     """Search in the course of `train`: in `tuning.stage`, every `tuning.iterations` iterations are a trial."""
-    stage: str
+    stage: Text
     """The stage whose iterations a trial makes."""
-    coefficients: Annotated[tuple[Coefficient, ...], Field(min_length=1)]
+    coefficients: Annotated[tuple[Coefficient, ...], Field(min_length=1, max_length=6)]
     """What is searched for; a coefficient whose value in `loss` is 0 is left out, since it has no logarithm."""
-    iterations: Positive
+    iterations: Annotated[int, Field(gt=0, le=10**7)]
     """Of training: one trial."""
     continues: Annotated[Literal["origin", "latest"], Field(alias="continue")]
     """What a trial trains on from: the state at its line's start, or what the trial before it left (the paper's)."""
-    range: Annotated[float, Field(gt=1, allow_inf_nan=False)]
+    range: Annotated[float, Field(gt=1, le=1e6)]
     """c is searched for in [c / range, c · range], from the c of `loss`."""
     step: Annotated[float, Field(gt=0, le=1)] | None = None
     """Length of the longest line, in widths of the range of one coefficient. Left out: the sampler's own, ½."""
@@ -356,9 +381,9 @@ class Tuning(Section):
 class Evaluate(Section):
     """What `evaluate` draws."""
 
-    overlays: Positive
+    overlays: Annotated[int, Field(gt=0, le=100)]
     """Columns of the grids of images."""
-    batch_size: Positive | None = None
+    batch_size: Batch | None = None
     """Images that are answered together. Left out: 64."""
 
 
@@ -374,9 +399,9 @@ class Machine(Section):
     device: Annotated[str, AfterValidator(_device)]
     """auto, cpu or cuda. Of several processes each has a GPU of its own, the LOCAL_RANK-th."""
     precision: Literal["float32", "bfloat16", "auto"]
-    """Of the convolutions; auto: measured at the start."""
-    threads: Count
-    """CPU threads of each process; 0: measured at the start."""
+    """Of the convolutions; auto: bfloat16 where the processor has instructions for it, else float32."""
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    """CPU threads of each process; 0: as many as there are cores."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive
@@ -388,16 +413,20 @@ class Machine(Section):
 class Tracking(Section):
     """MLflow. No stage depends on it."""
 
-    experiment: str
-    model: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None
+    experiment: Text
+    model: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=250)] | None
     """The registered model whose versions are the detectors that `evaluate` measured. Null: none is registered."""
 
 
 def _numbers_alone(family: Any) -> Any:
     for name, value in family.items() if isinstance(family, dict) else ():
         if isinstance(value, bool) and name != "bounded":
-            raise ValueError(f"{name} = {value!r}: should be a number")
+            raise ValueError(f"{brief(str(name))} = {value!r}: should be a number")
     return family
+
+
+def _list(names: Iterable[str]) -> str:
+    return brief(", ".join(names))
 
 
 class Config(Section):
@@ -408,10 +437,10 @@ class Config(Section):
     prepare: Prepare
     barycenter: Barycenter
     model: Model
-    warp: dict[str, Annotated[Family, BeforeValidator(_numbers_alone)]]
+    warp: Annotated[dict[Name, Annotated[Family, BeforeValidator(_numbers_alone)]], Field(max_length=100)]
     loss: Loss
     train: Train
-    stages: dict[str, Stage]
+    stages: Annotated[dict[Name, Stage], Field(max_length=100)]
     optimiser: Optimiser
     augment: Augment
     tuning: Tuning
@@ -430,10 +459,10 @@ class Config(Section):
         named |= {f"stages.{name}.view": stage.view for name, stage in self.stages.items() if stage.view}
         for key, family in named.items():
             if family not in self.warp:
-                raise ValueError(f"{key} names the family {family!r}, but `warp` has only {', '.join(self.warp)}")
+                raise ValueError(f"{key} names the family {quoted(family)}, but `warp` has only {_list(self.warp)}")
         if self.tuning.online and self.tuning.stage not in self.stages:
             raise ValueError(
-                f"tuning.stage names {self.tuning.stage!r}, but `stages` has only {', '.join(self.stages)}"
+                f"tuning.stage names {quoted(self.tuning.stage)}, but `stages` has only {_list(self.stages)}"
             )
         if not any(stage.iterations for stage in self.stages.values()):
             raise ValueError("stages has no iterations at all; give at least one stage some")

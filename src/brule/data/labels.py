@@ -4,23 +4,18 @@ Every form of file is read by these checks: `landmarks` reads those of brule its
 tools.
 """
 
-import codecs
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 Points = npt.NDArray[np.float64]
-LARGEST = 2**30
-"""Bytes. No file of landmarks is larger; one that is would fill the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,32 +55,5 @@ def as_point(values: Iterable[object], where: str) -> list[float]:
     except (ValueError, OverflowError):
         point = []
     if len(point) != 2 or not all(map(math.isfinite, point)):
-        shown = " ".join("…" if isinstance(value, list | dict) else str(value) for value in values)[:60]
-        raise BruleError(f"{where}: {shown!r} is not a landmark; write two finite numbers, x and y")
+        raise BruleError(f"{where}: {quoted(values)} is not a landmark; write two finite numbers, x and y")
     return point
-
-
-def parse_json(text: str, path: Path) -> Any:
-    """What a JSON file holds. Raises BruleError naming the file, and the line if its text is not JSON."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BruleError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the file") from None
-    except RecursionError:
-        raise BruleError(f"{path}: is nested too deeply for a file of landmarks; correct the file") from None
-    except ValueError:  # Python's limit on the digits of a whole number
-        raise BruleError(f"{path}: holds a number of thousands of digits; correct the file") from None
-
-
-def read_text(path: Path) -> str:
-    """A text file, whatever its bytes. What is not UTF-8 (or marked UTF-16) becomes a character that no number has."""
-    try:
-        if path.stat().st_size > LARGEST:
-            raise BruleError(f"{path}: is larger than {LARGEST >> 30} GB, as no file of landmarks is; divide it")
-        data = path.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if wide else "utf-8-sig", errors="replace")
-    except FileNotFoundError:
-        raise BruleError(f"{path}: does not exist; correct the path") from None
-    except OSError as error:
-        raise BruleError(f"{path}: cannot be read ({error.strerror}); correct the path or its permissions") from None

@@ -16,9 +16,10 @@ import numpy.typing as npt
 from brule.data.download import extract, is_archive
 from brule.data.forms import recognise
 from brule.data.forms.objects import File, Sizes, gather, nothing_known
-from brule.data.labels import Labels, Points, as_names, as_point, parse_json, read_text
+from brule.data.labels import Labels, Points, as_names, as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.documents import parse_json, read_text
+from brule.errors import BruleError, quoted
 
 __all__ = ["Labels", "Points", "format_pts", "read_pts", "read_shapes", "to_json"]
 _READ_AS_JSON = '{"names": [...], "shapes": [[[x, y], ...], ...]}'
@@ -179,7 +180,7 @@ def _pairs(value: Any, key: str, names: Sequence[str], path: Path | str) -> list
     for pair in [value] if key == "normaliser" else value if isinstance(value, list) else [value]:
         ends = pair if isinstance(pair, list) and all(isinstance(end, str | int) for end in pair) else []
         if len(ends) != 2 or len(set(map(index.get, ends))) != 2 or not all(end in index for end in ends):
-            raise BruleError(f"{path}: {key}: {str(pair)[:60]} is not a pair of landmarks; write two names or indices")
+            raise BruleError(f"{path}: {key}: {quoted(pair)} is not a pair of landmarks; write two names or indices")
         pairs.append((index[ends[0]], index[ends[1]]))
     if key == "pairs" and len({end for pair in pairs for end in pair}) != 2 * len(pairs):
         raise BruleError(f"{path}: pairs: a landmark stands in two pairs; let each landmark have one partner")
@@ -240,13 +241,13 @@ def _long(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
     for where, row in lines:
         points = table.setdefault(row[shape], {})
         if row[name] in points:
-            raise BruleError(f"{where}: shape {row[shape]!r} has {row[name]!r} twice; keep one")
+            raise BruleError(f"{where}: shape {quoted(row[shape])} has {quoted(row[name])} twice; keep one")
         points[row[name]] = as_point([row[x], row[y]], where)
         names.setdefault(row[name])
     for key, points in table.items():
         for missing in names:
             if missing not in points:
-                raise BruleError(f"{path}: shape {key!r} lacks the landmark {missing!r}; add its line")
+                raise BruleError(f"{path}: shape {quoted(key)} lacks the landmark {quoted(missing)}; add its line")
     return _named(list(names), np.array([[points[each] for each in names] for points in table.values()]), path)
 
 
@@ -261,11 +262,11 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
             places.setdefault(column[:-2], {})[lower[-1]] = index
         elif lower not in ("shape", "id", "image", "name"):
             raise BruleError(
-                f"{path}, line 1: {column!r} is not a landmark; name columns x0, y0, … or nose_x, nose_y, …"
+                f"{path}, line 1: {quoted(column)} is not a landmark; name columns x0, y0, … or nose_x, nose_y, …"
             )
     for name, pair in places.items():
         if len(pair) != 2:
-            raise BruleError(f"{path}, line 1: the landmark {name!r} has only one of x and y; add the other column")
+            raise BruleError(f"{path}, line 1: landmark {quoted(name)} has only one of x and y; add the other column")
     if not places:
         raise BruleError(f"{path}, line 1: names no landmark; name columns x0, y0, … or nose_x, nose_y, …")
     shapes = [[as_point([row[at["x"]], row[at["y"]]], where) for at in places.values()] for where, row in lines]

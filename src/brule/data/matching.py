@@ -12,7 +12,7 @@ from brule.data.forms.objects import Size
 from brule.data.labels import Labels, Points
 from brule.data.layouts import Found
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 KEY = "data.labels"
 
@@ -117,7 +117,7 @@ def agree(labels: Labels, shapes: Labels) -> tuple[Labels, Labels]:
     names, others = labels.scheme.names, shapes.scheme.names
     if lacking := [name for name in names if name not in others]:
         raise BruleError(
-            f"{KEY}: has the landmark {lacking[0]!r}, which data.shapes does not have (it has "
+            f"{KEY}: has the landmark {quoted(lacking[0])}, which data.shapes does not have (it has "
             f"{', '.join(name for name in others if name not in names)}); give both the same names"
         )
     order = [others.index(name) for name in names]

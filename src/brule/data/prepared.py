@@ -1,6 +1,6 @@
 """The prepared crops as training meets them: memory-mapped arrays, whose labels are opened only on request."""
 
-import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import pandas as pd
 
 from brule.data.crop import Framing
 from brule.data.schemes import Scheme
+from brule.documents import parse_json, read_text
 from brule.errors import BruleError
 
 Split = Literal["train", "validation", "test"]
@@ -77,12 +78,11 @@ def load_manifest(folder: Path | str) -> dict[str, Any]:
 
 def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     """The manifest of any stage. Raises BruleError with the given `mend` if it is missing or damaged."""
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise BruleError(f"{path}: is missing; {mend}") from None
-    except ValueError:
-        raise BruleError(f"{path}: is damaged; {mend}") from None
+    if not path.exists():
+        raise BruleError(f"{path}: is missing; {mend}")
+    text, manifest = read_text(path), None
+    with suppress(BruleError):
+        manifest = parse_json(text, path)
     if not isinstance(manifest, dict):
         raise BruleError(f"{path}: is damaged; {mend}")
     return manifest

@@ -12,7 +12,7 @@ import numpy as np
 
 from brule.data.download import digest
 from brule.data.layouts import Record, Split
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 HELD_OUT: tuple[Split, ...] = ("test", "validation")
 
@@ -98,7 +98,8 @@ def _known(record: Record) -> Split | None:
         case "train" | "validation" | "test" | None:
             return record.split
     raise BruleError(
-        f"{record.image}: its split {record.split!r} is not train, validation or test; run the download stage again"
+        f"{record.image}: its split {quoted(record.split)} is not train, validation or test; run the download stage "
+        "again"
     )
 
 

@@ -1,7 +1,6 @@
 """Families of random deformations g: how far an image may be turned, shifted, scaled and bent (section 4)."""
 
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import NamedTuple
 
 
@@ -20,7 +19,7 @@ class Spread(NamedTuple):
 class Family:
     """Ranges from which a fresh g is drawn for every image. Lengths are shares of the image's width.
 
-    What is left out is off. Raises ValueError for a value that is negative or not finite.
+    What is left out is off. Raises ValueError for a value that is negative, not finite, or beyond any use.
     """
 
     rotation: float
@@ -44,8 +43,9 @@ class Family:
         for name, value in vars(self).items():
             if name == "bounded" and not isinstance(value, bool):
                 raise ValueError(f"bounded = {value!r}: should be true or false")
-            if not (isfinite(value) and value >= 0):
-                raise ValueError(f"{name} = {value!r}: should be 0 or more")
+            most = 180 if name == "rotation" else 10
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} = {value!r}: should be from 0 to {most}")
         if self.elastic and not self.correlation:
             raise ValueError("correlation is missing: elastic needs the length over which its displacement varies")
 

@@ -14,7 +14,7 @@ from brule.stages.wording import Facts
 
 
 def write(detector: Detector, report: Facts, manifest: Facts, trained: Facts) -> str:
-    """The card's text, from results/metrics.json, data/crops/manifest.json and results/train.json."""
+    """The card's text, from what `evaluate` found, data/crops/manifest.json, and results/train.json with run.json."""
     return render(
         "card.md",
         detector=detector,

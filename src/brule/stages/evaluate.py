@@ -54,7 +54,9 @@ def evaluate(config: Config) -> dict[str, Any]:
     BruleError naming an input that is missing, damaged or made for other landmarks.
     """
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.machine.device))
-    trained = prepared.read_manifest(RESULTS / "train.json", "run the train stage again")
+    trained: dict[str, Any] = {}
+    for name in ("train.json", "run.json"):
+        trained |= prepared.read_manifest(RESULTS / name, "run the train stage again")
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
     healthy = monitors.values(unpaired, X_b, detector.scheme.normaliser)
@@ -68,12 +70,12 @@ def evaluate(config: Config) -> dict[str, Any]:
         watched = splits["validation" if len(splits["validation"].images) else "test"]
         report["monitors"] = collapse_monitors(detector, watched.images, X_b)
         report["alarms"] = _ended(trained) + monitors.alarms(report["monitors"], healthy)
-        report["images_per_second"] = speed(detector, seen.images, batch)
         shapes = requested_shapes(splits["validation"].truth, unpaired)
         report["samples"] = measure_samples(gan, detector, shapes, splits["validation"].images, batch)
         taught = prepared.load(prepared.CROPS, "train", labels=False)
         report["samples"] |= likeness(gan, unpaired, taught.images, batch)
         files.write_json(RESULTS / "metrics.json", _finite(report))
+        report["images_per_second"] = speed(detector, seen.images, batch)  # another one each time: no metric for git
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
         shutil.rmtree(FIGURES, ignore_errors=True)  # figures of an earlier run must not appear in this one
         draw(detector, splits, config.evaluate.overlays, healthy)

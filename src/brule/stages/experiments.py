@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from brule.config import parse
-from brule.errors import BruleError
+from brule.documents import parse_yaml, read_text
+from brule.errors import BruleError, brief
 from brule.files import write_text
 
 Parameters = dict[str, Any]
@@ -30,7 +30,7 @@ PLACES = ("data.location", "data.extra.location", "data.labels", "data.shapes", 
 def catalogue(folder: Path) -> dict[str, str]:
     """{name: what it shows}, from the first line of each experiment's file."""
     files = sorted(folder.glob("*.yaml"))
-    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for file in files}
+    return {file.stem: read_text(file).partition("\n")[0].lstrip("# ") for file in files}
 
 
 def load(folder: Path, name: str) -> Parameters:
@@ -43,7 +43,7 @@ def load(folder: Path, name: str) -> Parameters:
             f"did you mean {close[0]}?" if close else f"the names are {', '.join(names)}" if names else "there are none"
         )
         raise BruleError(f"{file} does not exist; {mend}")
-    overrides = _yaml(file.read_text(encoding="utf-8"), str(file)) or {}
+    overrides = _yaml(read_text(file), str(file)) or {}
     if not isinstance(overrides, dict):
         raise BruleError(f"{file} is not a group of parameters; write it like params.yaml")
     return merge({}, overrides)
@@ -53,8 +53,8 @@ def assignment(text: str) -> Parameters:
     """`loss.c7=1e-5` → {"loss": {"c7": 1e-05}}; the value is YAML 1.2, as in params.yaml."""
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
-        raise BruleError(f"-S {text}: is not an assignment; write -S key=value, for example -S loss.c7=2e5")
-    return merge({}, {key: _yaml(value, f"-S {text}")})
+        raise BruleError(f"-S {brief(text)}: is not an assignment; write -S key=value, for example -S loss.c7=2e5")
+    return merge({}, {key: _yaml(value, f"-S {brief(text)}")})
 
 
 def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
@@ -62,6 +62,8 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
     merged = copy.deepcopy(dict(base))
     for key, value in overrides.items():
         head, _, rest = str(key).partition(".")
+        if rest.count(".") > 9:
+            raise BruleError(f"{brief(str(key))} is not a parameter; see params.yaml for those there are")
         inner = {rest: value} if rest else value
         if isinstance(inner, Mapping):
             below = merged.get(head)
@@ -99,7 +101,7 @@ def check(root: Path, wanted: Mapping[str, Any], origin: str) -> None:
             if name not in known:
                 close = difflib.get_close_matches(str(name), known, n=1)
                 mend = f"; did you mean {section}.{close[0]}?" if close else f"; it has {', '.join(known)}"
-                raise BruleError(f"{origin}: {section}.{name} is not in params.yaml{mend}")
+                raise BruleError(f"{origin}: {section}.{brief(str(name))} is not in params.yaml{mend}")
     parse(wanted, origin)
 
 
@@ -114,7 +116,7 @@ def workspace(root: Path) -> Parameters:
     file = root / "params.yaml"
     if not file.is_file():
         raise BruleError(f"{file} does not exist; run this from the project's root")
-    return _sections(file.read_text(encoding="utf-8"), "params.yaml")
+    return _sections(read_text(file), "params.yaml")
 
 
 def changes(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -152,6 +154,7 @@ def write(root: Path, wanted: Mapping[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    workspace(root)  # within the limits of any YAML
     document = yaml.load(root / "params.yaml")
     _lay(document, wanted)
     text = io.StringIO()
@@ -250,9 +253,5 @@ def _sections(text: str, origin: str) -> Parameters:
     return copy.deepcopy(sections)
 
 
-@lru_cache(maxsize=8)  # a table asks for the committed parameters at every run; callers copy what they change
-def _yaml(text: str, origin: str) -> Any:
-    try:
-        return YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise BruleError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+# A table asks for the committed parameters at every run. Callers copy what they change.
+_yaml = lru_cache(maxsize=8)(parse_yaml)

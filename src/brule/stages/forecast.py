@@ -8,7 +8,6 @@ import torch
 
 from brule import machine
 from brule.config import Config, Train
-from brule.maths.images import to_tensor
 from brule.method.schedule import Moment, turn_of
 from brule.method.training import Inputs, Training
 
@@ -40,17 +39,18 @@ def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int
     """The seconds that the `train` stage will take, without saving and pictures, which cost little.
 
     inputs: a few of the crops that it will see. validated: images of the validation split. The stages, the networks and
-    the batches are those of `config`; so are the threads and the precision, or they are measured as the stage does.
+    the batches are those of `config`; so are the threads and the precision.
     """
     training = Training(config, inputs, device)
-    images = to_tensor(inputs.gan.images[: config.train.batch_size], device)
-    pace = machine.pace(training.networks.E, images, config.machine.threads, config.machine.precision)
+    pace = machine.pace(device, config.machine.threads, config.machine.precision)
     machine.keep(pace)
     training.set_precision(pace.precision)
-    moments = [training.schedule.at(iteration) for iteration in range(training.schedule.iterations)]
-    counts = Counter(kind(moment, config.train) for moment in moments)
-    # the last of each kind, when all losses of the GAN weigh in
-    last = {kind(moment, config.train): moment for moment in moments}
+    counts, last = Counter[Kind](), dict[Kind, Moment]()
+    for iteration in range(training.schedule.iterations):
+        moment = training.schedule.at(iteration)
+        each = kind(moment, config.train)
+        counts[each] += 1
+        last[each] = moment  # the last of each kind, when all losses of the GAN weigh in
     start = time.perf_counter()
     fastest = {each: _timed(training, moment, device) for each, moment in last.items()}
     for number, (each, moment) in enumerate(ROUNDS * list(last.items())):
@@ -59,9 +59,9 @@ def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int
         again = _timed(training, moment, device)  # the first one allocated, and does not count
         fastest[each] = again if number < len(last) else min(again, fastest[each])
     begun = time.perf_counter()
-    training.validate(moments[-1])
+    training.validate(moment)
     validation = (time.perf_counter() - begun) * validated / max(1, len(inputs.validation))
-    times = len(moments) // config.train.validate_every + 1
+    times = training.schedule.iterations // config.train.validate_every + 1
     return sum(count * fastest[each] for each, count in counts.items()) + times * validation
 
 

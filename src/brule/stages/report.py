@@ -57,9 +57,9 @@ class Findings:
 
     detector: Detector
     report: Facts
-    """The content of results/metrics.json; a monitor may be infinite."""
+    """The content of results/metrics.json, where a monitor may be infinite, and the detector's speed."""
     trained: Facts
-    """results/train.json."""
+    """results/train.json and results/run.json."""
     manifest: Facts
     """data/crops/manifest.json."""
     parameters: Facts

@@ -1,5 +1,6 @@
 """The `train` stage: the data, the files, MLflow and the terminal around `brule.method`."""
 
+import os
 import shutil
 import sys
 import time
@@ -71,7 +72,7 @@ def _train(config: Config, device: torch.device) -> None:
                 observer.watch.news(row)
             loop.run(checkpoint, observer, carried)
         if training.iteration < total:
-            print(f"stopped and saved at iteration {training.iteration} of {total}; dvc repro goes on", file=sys.stderr)
+            print(stopped(training.iteration, total), file=sys.stderr)
             raise SystemExit(stop.exit_code)
         observer.tick()
         summary = _write(training, loop.tuner, carried, run_fingerprint)
@@ -127,17 +128,13 @@ def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
         if first:
             print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     if carried["pace"] is None or carried["processes"] != processes:
-        carried |= {"pace": ranks.decided(lambda: asdict(_pace(training))), "processes": processes}
+        wanted = training.config.machine
+        chosen = machine.pace(training.device, wanted.threads, wanted.precision)
+        carried |= {"pace": ranks.decided(lambda: asdict(chosen)), "processes": processes}
     pace = machine.Pace(**carried["pace"])  # the same after a kill
     machine.keep(pace)
     training.set_precision(pace.precision)
     return carried
-
-
-def _pace(training: Training) -> machine.Pace:
-    wanted, size = training.config.machine, training.config.train.batch_size // ranks.count()
-    images = to_tensor(training.inputs.gan.images[:size], training.device)
-    return machine.pace(training.networks.E, images, wanted.threads, wanted.precision)
 
 
 class _Quiet:
@@ -287,7 +284,10 @@ def _initial(config: Config, landmarks: int, paths: list[Path]) -> tuple[dict[st
 
 
 def _write(training: Training, tuner: Online | None, carried: dict[str, Any], run_fingerprint: str) -> dict[str, Any]:
-    """Write models/, results/history.csv and results/train.json; returns what the last one holds."""
+    """Write models/, results/history.csv, train.json and run.json; returns what the last two hold.
+
+    What differs from one run of the same inputs to the next stands in run.json alone, which git ignores.
+    """
     best = training.best
     if not best.encoder:
         raise BruleError("training: the encoder never gave a finite answer; lower the learning rates in stages")
@@ -299,7 +299,13 @@ def _write(training: Training, tuner: Online | None, carried: dict[str, Any], ru
     files.write_text(RESULTS / "history.csv", history.to_csv(index=False))
     summary = summarise(training, carried, run_fingerprint) | {"tuned": tuner and tuner.summary()}
     files.write_json(RESULTS / "train.json", summary)
-    return summary
+    spent = {
+        "mlflow_run_id": carried["run_id"],
+        "seconds": round(carried["seconds"], 1),
+        "images_per_second": round(training.images / carried["seconds"], 1),
+    }
+    files.write_json(RESULTS / "run.json", spent)
+    return summary | spent
 
 
 def ship_detector(path: Path, training: Training, about: Mapping[str, Any]) -> None:
@@ -345,7 +351,7 @@ def ship_gan(path: Path, training: Training) -> None:
 
 
 def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: str) -> dict[str, Any]:
-    """The shipped checkpoint and its alarms, the collapse that the run ended in (or null), and what the run cost."""
+    """The shipped checkpoint and its alarms, the collapse that the run ended in (or null), and how it was computed."""
     best, ended = training.best, collapse(training.history)
     numbers = {name: value for name, value in best.row.items() if isinstance(value, float)}
     return {
@@ -353,14 +359,18 @@ def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: s
         "validation": {name.split("/")[1]: value for name, value in numbers.items()},
         "alarms": best.alarms,
         "collapsed": ended and {**asdict(ended), "sentence": ended.sentence(best.iteration, best.healthy)},
-        "mlflow_run_id": carried["run_id"],
-        "seconds": round(carried["seconds"], 1),
-        "images_per_second": round(training.images / carried["seconds"], 1),
         **carried["pace"],
         "version": method.VERSION,
         "fingerprint": run_fingerprint,
         "history_rows": len(training.history),
     }
+
+
+def stopped(iteration: int, total: int) -> str:
+    """That a run was told to stop, and the command that goes on with it."""
+    # The state lies in the project's folder and is found by the parameters, wherever DVC runs the experiment next.
+    again = "the same dvc exp run, with the same -S," if os.environ.get("DVC_EXP_NAME") else "dvc repro"
+    return f"stopped and saved at iteration {iteration} of {total}; {again} goes on"
 
 
 def verdict(summary: Mapping[str, Any]) -> str:

@@ -17,8 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from brule import figures, files, machine, terminal, tracking
 from brule.config import Config, fingerprint
 from brule.detector import gan
-from brule.errors import BruleError
-from brule.maths.images import to_tensor
+from brule.errors import BruleError, quoted
 from brule.method.golden_section import GoldenSectionSampler
 from brule.method.training import Row, State, Training
 from brule.method.tuning import TRIAL, ranges, row, sampler
@@ -145,7 +144,7 @@ def trained(config: Config, trials: int) -> tuple[Training, list[Path]]:
     """
     stages, name = config.stages, config.tuning.stage
     if name not in stages:
-        raise BruleError(f"tuning.stage names {name!r}, but `stages` has only {', '.join(stages)}")
+        raise BruleError(f"tuning.stage names {quoted(name)}, but `stages` has only {', '.join(stages)}")
     # Long enough for as many lines as there are trials: its rates then hardly fall, as in the middle of a stage.
     stage = stages[name].model_copy(update={"iterations": config.tuning.iterations * (trials + 1)})
     train = config.train.model_copy(update={"ramp": 0, "initial": str(DETECTOR)})
@@ -174,9 +173,8 @@ def _settle(study: optuna.Study, training: Training, workers: int) -> None:
     pace = study.user_attrs.get("pace")
     if pace is None:
         wanted = training.config.machine
-        images = to_tensor(training.inputs.gan.images[: training.config.train.batch_size], training.device)
-        threads = wanted.threads or (machine.share(workers) if workers > 1 else 0)
-        pace = asdict(machine.pace(training.networks.E, images, threads, wanted.precision))
+        threads = wanted.threads or machine.share(workers)
+        pace = asdict(machine.pace(training.device, threads, wanted.precision))
         study.set_user_attr("pace", pace)
     machine.keep(machine.Pace(**pace))
     training.set_precision(pace["precision"])

@@ -12,7 +12,7 @@ from typing import Any
 from brule.data.forms.objects import File, Marked, Proposal, as_size, listed
 from brule.data.labels import as_names, as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 
 def recognised(raw: Any) -> bool:
@@ -26,7 +26,7 @@ def read(path: Path, raw: dict[str, Any]) -> File:
     categories = {_id(category): category for category in listed(raw.get("categories"))}
     objects, used, others = [], dict[int | str, tuple[str, ...]](), 0
     for index, annotation in enumerate(listed(raw["annotations"])):
-        where = f"{path}: annotation {annotation.get('id', index)}"[:200]
+        where = f"{path}: annotation {quoted(annotation.get('id', index))}"
         values = annotation.get("keypoints")
         if not isinstance(values, list) or not any(values[2::3]):
             others += 1
@@ -46,14 +46,14 @@ def read(path: Path, raw: dict[str, Any]) -> File:
         for k, name in enumerate(names):
             x, y, visible = values[3 * k : 3 * k + 3]
             if visible not in (0, 1, 2):
-                raise BruleError(f"{where}: the visibility of {name!r} is not 0, 1 or 2; correct the file")
+                raise BruleError(f"{where}: the visibility of {quoted(name)} is not 0, 1 or 2; correct the file")
             if visible:
-                points[name] = as_point([x, y], f"{where}, {name!r}")
+                points[name] = as_point([x, y], f"{where}, {quoted(name)}")
         objects.append(
             Marked(where, _name(image["file_name"]), as_size(image.get("width"), image.get("height")), points)
         )
     if len({frozenset(names) for names in used.values()}) > 1:
-        called = ", ".join(repr(str(categories[key].get("name"))[:40]) for key in used)
+        called = ", ".join(quoted(categories[key].get("name")) for key in list(used)[:5])
         raise BruleError(
             f"{path}: has objects of the categories {called}, whose keypoints differ; give a file for each category"
         )
@@ -86,12 +86,12 @@ def _edges(path: Path, category: dict[str, Any], names: Sequence[str]) -> tuple[
     """The skeleton: pairs of keypoints, which count from 1."""
     skeleton = category.get("skeleton") or []
     if not isinstance(skeleton, list):
-        raise BruleError(f"{path}: skeleton: {str(skeleton)[:40]} is not a list of pairs; correct the file")
+        raise BruleError(f"{path}: skeleton: {quoted(skeleton)} is not a list of pairs; correct the file")
     edges = []
     for edge in skeleton:
         ends = edge if isinstance(edge, list) and all(isinstance(end, int) for end in edge) else []
         if len(ends) != 2 or ends[0] == ends[1] or not all(0 < end <= len(names) for end in ends):
-            raise BruleError(f"{path}: skeleton: {str(edge)[:40]} is not a pair of keypoints from 1 to {len(names)}")
+            raise BruleError(f"{path}: skeleton: {quoted(edge)} is not a pair of keypoints from 1 to {len(names)}")
         edges.append((names[ends[0] - 1], names[ends[1] - 1]))
     return tuple(edges)
 

@@ -15,7 +15,7 @@ import numpy as np
 from brule.data.forms.objects import HALF, File, Marked, Proposal, add, as_size, numbered, printable
 from brule.data.labels import Points, as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 VERSION = "1.1"
 LABEL = "object"
@@ -67,7 +67,7 @@ def _root(path: Path, content: str) -> ET.Element:
         raise BruleError(f"{path}: is XML, but not CVAT's; export as CVAT for images {VERSION}")
     version = (root.findtext("version") or VERSION).strip()
     if version != VERSION:
-        raise BruleError(f"{path}: has version {version[:20]!r} of CVAT's form; export as CVAT for images {VERSION}")
+        raise BruleError(f"{path}: has version {quoted(version)} of CVAT's form; export as CVAT for images {VERSION}")
     if root.find("track") is not None:
         raise BruleError(f"{path}: is CVAT for video; export as CVAT for images {VERSION}")
     return root
@@ -104,14 +104,14 @@ def _drawn(svg: str) -> tuple[tuple[str, str], ...]:
 
 def _skeleton(path: Path, image: ET.Element, skeleton: ET.Element, names: dict[str, tuple[str, ...]]) -> Marked:
     label, name = skeleton.get("label", ""), image.get("name", "")
-    where = f"{path}: {label!r} in {name!r}"
+    where = f"{path}: {quoted(label)} in {quoted(name)}"
     points: dict[str, Sequence[float]] = {}
     for element in skeleton.findall("points"):
         if element.get("outside") == "1":
             continue
         own = element.get("label", "")
         if label in names and own not in names[label]:
-            raise BruleError(f"{where}: {own!r} is none of the skeleton's points; correct the file")
+            raise BruleError(f"{where}: {quoted(own)} is none of the skeleton's points; correct the file")
         add(points, own, _point(element.get("points", ""), where), where)
     return Marked(where, name, as_size(image.get("width"), image.get("height")), points)
 
@@ -122,7 +122,7 @@ def _plain(path: Path, images: Sequence[ET.Element], others: int) -> File:
     objects = []
     for image in images:
         name, size = image.get("name", ""), as_size(image.get("width"), image.get("height"))
-        where = f"{path}: {name!r}"
+        where = f"{path}: {quoted(name)}"
         groups: dict[str, dict[str, Sequence[float]]] = {}
         for index, mark in enumerate(image.findall("points")):
             own = groups.setdefault(mark.get("group_id", "") if named else str(index), {})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brule.data.forms.objects import File, Marked
 from brule.data.labels import as_point
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
 
@@ -50,7 +50,7 @@ def read(path: Path, content: str) -> File:
             for name, (x, y) in places.items():
                 pair = [row[x].strip(), row[y].strip()]
                 if any(pair) and not all(map(_missing, pair)):
-                    points[name] = as_point(pair, f"{where}, {name!r}")
+                    points[name] = as_point(pair, f"{where}, {quoted(name)}")
             if points:
                 objects.append(Marked(where, image, None, points))
     return File(objects, tuple(next(iter(columns.values()))))
@@ -73,7 +73,7 @@ def _columns(path: Path, head: dict[str, list[str]], first: int) -> dict[str, di
     for parts in places.values():
         for name, axes in parts.items():
             if set(axes) != {"x", "y"}:
-                raise BruleError(f"{path}: the bodypart {name!r} has not just one x and one y; correct the header")
+                raise BruleError(f"{path}: bodypart {quoted(name)} has not just one x and one y; correct the header")
     if not places or len({frozenset(parts) for parts in places.values()}) > 1:
         raise BruleError(
             f"{path}: its individuals {', '.join(places)} differ in their bodyparts; give a file for each kind"

@@ -6,7 +6,7 @@ from typing import Any
 
 from brule.data.forms.objects import HALF, File, Marked, add, as_size, listed
 from brule.data.labels import as_point
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 
 def recognised(raw: Any) -> bool:
@@ -27,7 +27,7 @@ def read(path: Path, raw: dict[str, Any]) -> File:
             continue
         if not isinstance(label, str) or not isinstance(points, list) or len(points) != 1:
             raise BruleError(f"{path}: a shape of the type point is not one labelled point; correct the file")
-        x, y = as_point(points[0] if isinstance(points[0], list) else [], f"{path}: {label!r}")
+        x, y = as_point(points[0] if isinstance(points[0], list) else [], f"{path}: {quoted(label)}")
         add(groups.setdefault(str(shape.get("group_id")), {}), label, [x - HALF, y - HALF], str(path))
     size = as_size(raw.get("imageWidth"), raw.get("imageHeight"))
     return File([Marked(str(path), image, size, points) for points in groups.values()], others=others)

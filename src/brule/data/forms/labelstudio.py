@@ -16,7 +16,7 @@ from brule.data.crop import SUFFIXES
 from brule.data.forms.objects import HALF, File, Marked, Proposal, Sizes, add, as_size, listed, printable
 from brule.data.labels import as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 LOCAL = "/data/local-files/?d="
 """What stands before the name of an image that Label Studio reads from a folder of its own machine."""
@@ -40,7 +40,7 @@ def read(path: Path, raw: list[Any], sizes: Sizes) -> File:
     """
     objects, others, proposed = list[Marked](), 0, 0
     for index, task in enumerate(listed(raw)):
-        where = f"{path}: task {task.get('id', index)}"[:200]
+        where = f"{path}: task {quoted(task.get('id', index))}"
         full = isinstance(task.get("data"), dict)
         if "completions" in task:
             raise BruleError(f"{where}: is of Label Studio before 1.0; export it by a newer one")
@@ -62,7 +62,7 @@ def read(path: Path, raw: list[Any], sizes: Sizes) -> File:
             size = as_size(mark.get("original_width"), mark.get("original_height")) or sizes(image)
             if size is None:
                 raise BruleError(f"{where}: does not tell the size of its image; export it by a newer Label Studio")
-            x, y = as_point([value.get("x"), value.get("y")], f"{where}, {names[0]!r}")
+            x, y = as_point([value.get("x"), value.get("y")], f"{where}, {quoted(names[0])}")
             point = [x / 100 * size[0] - HALF, y / 100 * size[1] - HALF]
             add(groups.setdefault(str(mark.get("parentID", "")), {}), names[0], point, where)
         objects += [Marked(where, image, size, points) for points in groups.values()]

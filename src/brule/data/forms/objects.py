@@ -11,7 +11,7 @@ import numpy as np
 
 from brule.data.labels import Labels, Points, as_names
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 Size = tuple[int, int]
 """Width and height of an image as it is displayed, in pixels."""
@@ -77,7 +77,8 @@ def gather(files: Iterable[File], path: Path) -> Labels:
         raise BruleError(f"{path}: {what}; mark the landmarks as points, and export again")
     for each in objects:
         if unknown := [name for name in each.points if name not in names]:
-            raise BruleError(f"{each.where}: {unknown[0]!r} is none of the landmarks {_list(names)}; correct the name")
+            wrong = quoted(unknown[0])
+            raise BruleError(f"{each.where}: {wrong} is none of the landmarks {_list(names)}; correct the name")
     whole = [each for each in objects if len(each.points) == len(names)]
     if len(whole) < len(objects):
         count = Counter(chain.from_iterable(each.points for each in objects))
@@ -86,9 +87,9 @@ def gather(files: Iterable[File], path: Path) -> Labels:
         if not whole:
             raise BruleError(
                 f"{path}: no object has all of the {len(names)} landmarks, and only {count[rare]} of {len(objects)} "
-                f"have {rare!r}; mark all of them, or correct that name"
+                f"have {quoted(rare)}; mark all of them, or correct that name"
             )
-        print(f"{path}: {lacking} and are left out (most often {rare!r}).")
+        print(f"{path}: {lacking} and are left out (most often {quoted(rare)}).")
     points = np.array([[each.points[name] for name in names] for each in whole], dtype=np.float64)
     for each, shape in zip(whole, points, strict=True):
         if not np.isfinite(shape).all():
@@ -166,7 +167,7 @@ def add(points: dict[str, Sequence[float]], name: str, point: Sequence[float], w
     """Put a landmark among those of its object. Raises BruleError if the object has it already."""
     if name in points:
         raise BruleError(
-            f"{where}: {name!r} is marked twice; mark it once, or put the landmarks of each object into a group"
+            f"{where}: {quoted(name)} is marked twice; mark it once, or put the landmarks of each object into a group"
         )
     points[name] = point
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from brule.data.forms import coco, cvat, deeplabcut, labelme, labelstudio, tps
 from brule.data.forms.objects import File, Sizes
-from brule.data.labels import parse_json, read_text
+from brule.documents import parse_json, read_text
 
 SUFFIXES = (".json", ".xml", ".csv", ".tps", ".txt")
 """Of the files that a folder of labels is searched for."""

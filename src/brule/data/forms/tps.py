@@ -12,7 +12,7 @@ from brule.data import photos
 from brule.data.forms.objects import HALF, File, Marked, Proposal, Size, Sizes, numbered, printable
 from brule.data.labels import as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 _MISSING = [-1.0, -1.0]
 """What tpsDig writes for a landmark that cannot be seen."""
@@ -41,7 +41,7 @@ def read(path: Path, content: str, sizes: Sizes) -> File:
         if key == "LM3":
             raise BruleError(f"{where}: its landmarks have three coordinates; give the two-dimensional ones of images")
         if not equals:
-            raise BruleError(f"{where}: {line[:40]!r} is more than LM= announces, or no TPS at all; correct the file")
+            raise BruleError(f"{where}: {quoted(line)} is more than LM= announces, or no TPS at all; correct the file")
         if key in ("LM", "POINTS"):
             points = _points(path, lines, at, where, value)
             at += len(points)
@@ -70,7 +70,7 @@ def read(path: Path, content: str, sizes: Sizes) -> File:
 
 def _points(path: Path, lines: Sequence[tuple[int, str]], at: int, where: str, count: str) -> list[list[float]]:
     if not count.isascii() or not count.isdecimal() or len(count) > 6:
-        raise BruleError(f"{where}: {count[:20]!r} is not a number of landmarks; correct the line")
+        raise BruleError(f"{where}: {quoted(count)} is not a number of landmarks; correct the line")
     own = lines[at : at + int(count)]
     points = [as_point(line.split(), f"{path}, line {number}") for number, line in own if "=" not in line]
     if len(points) != int(count):

@@ -24,7 +24,6 @@ from brule import machine
 from brule.stages import experiments
 from brule.stages.experiments import Parameters
 
-DETECTOR = "models/detector.safetensors"
 STARTED = "Reproducing experiment"
 """How DVC says that an experiment has left the stash. If it ever says it otherwise, one run follows the other."""
 PATIENCE = 30
@@ -40,7 +39,7 @@ class Outcome:
     metrics: dict[str, Any]
     """results/metrics.json."""
     train: dict[str, Any]
-    """results/train.json."""
+    """results/train.json and results/run.json."""
     weights: bytes
     """models/detector.safetensors."""
 
@@ -93,8 +92,8 @@ class Launcher:
         return Outcome(
             commit=head,
             metrics=self._json(commit, "results/metrics.json"),
-            train=self._json(commit, "results/train.json"),
-            weights=self._detector(commit),
+            train=self._json(commit, "results/train.json") | json.loads(self._kept(commit, "results/run.json")),
+            weights=self._kept(commit, "models/detector.safetensors"),
         )
 
     def _run(self, name: str, parameters: Parameters, place: int) -> tuple[str, int]:
@@ -158,10 +157,11 @@ class Launcher:
         found: dict[str, Any] = json.loads(self._out(["git", "show", f"{commit}:./{path}"]))
         return found
 
-    def _detector(self, commit: str) -> bytes:
+    def _kept(self, commit: str, path: str) -> bytes:
+        """An output that DVC keeps, not git."""
         with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / "detector.safetensors"
-            get = [sys.executable, "-m", "dvc", "get", "--quiet", ".", DETECTOR, "--rev", commit, "--out", str(place)]
+            place = Path(folder) / "output"
+            get = [sys.executable, "-m", "dvc", "get", "--quiet", ".", path, "--rev", commit, "--out", str(place)]
             self._out(get)
             return place.read_bytes()
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from brule.config import Config, Section, flatten, parse
-from brule.errors import BruleError
+from brule.errors import BruleError, brief, quoted
 from brule.files import sha_lines
 from brule.stages import experiments
 from brule.stages.experiments import Parameters
@@ -76,15 +76,15 @@ class Table(Section):
                 raise ValueError(f"two rows are named {row.name}; rename one of them")
             if row.initial is not None and row.initial not in earlier:
                 raise ValueError(
-                    f"row {row.name}: initial is {row.initial!r}, which is not an earlier row; "
+                    f"row {row.name}: initial is {quoted(row.initial)}, which is not an earlier row; "
                     + (f"those are {', '.join(earlier)}" if earlier else "it is the first")
                 )
             if row.group not in self.groups:
-                raise ValueError(f"row {row.name}: group {row.group!r} is not one of {', '.join(self.groups)}")
+                raise ValueError(f"row {row.name}: group {quoted(row.group)} is not one of {', '.join(self.groups)}")
             earlier.append(row.name)
         for anchor in self.anchors:
             if unknown := sorted(set(anchor.nme) - set(self.splits)):
-                raise ValueError(f"anchor {anchor.title}: {unknown[0]!r} is not one of {', '.join(self.splits)}")
+                raise ValueError(f"anchor {anchor.title}: {quoted(unknown[0])} is not one of {', '.join(self.splits)}")
         return self
 
 
@@ -234,16 +234,16 @@ def _labels(root: Path, path: str | None) -> str | None:
 
 def _sentence(error: ValidationError, raw: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
+    where = [brief(str(part)) for part in first["loc"]]
     if first["type"] == "value_error":
         return str(first["ctx"]["error"])
     if len(where) > 1 and where[0] in ("rows", "anchors"):  # "rows.7" tells a reader less than the row's name
         item = raw[where[0]][int(where[1])]
         label = item.get("name", item.get("title")) if isinstance(item, Mapping) else None
-        where[:2] = [f"{where[0][:-1]} {label or where[1]}"]
+        where[:2] = [f"{where[0][:-1]} {brief(str(label or where[1]))}"]
     key = where[0] if len(where) == 1 else f"{where[0]}: {'.'.join(where[1:])}"
     if first["type"] == "extra_forbidden":
         return f"{key} is not a known key; correct it or remove it"
     if first["type"] == "missing":
         return f"{key} is missing; add it"
-    return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"{key} = {quoted(first['input'])}: {first['msg'][0].lower()}{first['msg'][1:]}"

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ValidationError
 
 from brule import method
 from brule.config import Section
+from brule.documents import parse_json, read_text
 from brule.errors import BruleError
 from brule.files import sha, write_bytes, write_json, write_text
 from brule.stages.table.plan import REQUIRED, Job, counted, off
@@ -253,8 +254,8 @@ def _line(value: Any) -> str:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return parse_json(read_text(path), path)
+    except BruleError:
         raise BruleError(f"{path}: cannot be read; delete it, or restore it with git checkout") from None
 
 
