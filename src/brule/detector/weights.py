@@ -29,7 +29,7 @@ LARGEST_HEADER = 2**23
 LARGEST_MAP = 2**26
 """Numbers in one layer's answer to one image, at most: a quarter of a gigabyte."""
 HEAVIEST = 1e4
-"""No weight is larger. Trained ones stay below 1000, and larger ones, multiplied over all layers, would overflow."""
+"""No weight of a file is larger. Trained ones stay below a thousand."""
 _QUOTED = 60  # characters of a value that a sentence repeats
 
 
@@ -109,7 +109,7 @@ def _admit(path: Path, kind: Kind) -> None:
 
 
 def _sound(tensor: Tensor) -> bool:
-    """Whether these can be weights: real numbers, none beyond HEAVIEST, so that answers stay finite."""
+    """Whether these can be weights: real numbers, none beyond HEAVIEST."""
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         return False
     return not tensor.numel() or bool(tensor.abs().max() <= HEAVIEST)  # false for NaN
