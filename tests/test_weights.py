@@ -72,7 +72,7 @@ def test_a_network_takes_its_own_part_alone() -> None:
 def test_what_can_be_no_weight_is_refused(tmp_path: Path, tensor: torch.Tensor) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"x": tensor, "y": torch.ones(3)}, path, {KIND.key: '{"format": 3}'})
-    with pytest.raises(BruleError, match="x.safetensors: its weights are damaged"):
+    with pytest.raises(BruleError, match=r"x\.safetensors: its weights are damaged"):
         weights.load(path, KIND)
 
 

@@ -87,7 +87,9 @@ class Site:
 
     def ask(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """(status, JSON or bytes, headers), whatever the status. Content_Type="…" sends Content-Type."""
-        headers = {"Content_Type": "application/octet-stream"} | headers if data else headers
+        if data is not None:
+            kind = "octet-stream" if path.startswith("landmarks") else "json"
+            headers = {"Content_Type": f"application/{kind}"} | headers
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(f"{self.address}{path}", data, named)
         try:

@@ -96,9 +96,7 @@ def _admit(path: Path, kind: Kind) -> None:
         with path.open("rb") as stream:
             header, whole = int.from_bytes(stream.read(8), "little"), os.fstat(stream.fileno()).st_size
     except (FileNotFoundError, NotADirectoryError):
-        raise BruleError(
-            f"{path}: there is no such file; train a model first (`dvc repro`), or {kind.mend}"
-        ) from None
+        raise BruleError(f"{path}: there is no such file; train a model first (`dvc repro`), or {kind.mend}") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise BruleError(f"{path}: cannot be read ({reason}); correct that, or {kind.mend}") from None
