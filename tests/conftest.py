@@ -1,8 +1,10 @@
-"""A tiny run: 64 px images of coloured discs, five landmarks, networks of a few channels."""
+"""A tiny run: 64 px images of coloured discs, five landmarks, networks of a few channels. And what CI may not skip."""
 
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,28 @@ ROOT = Path(__file__).parents[1]
 # The same examples every time: a test that fails today failed at the commit that broke it.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
+
+MISSING = re.compile("not installed|could not import")
+"""Why a test is skipped that needs a program or a library. Other reasons lie in the machine: it has no GPU."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return demanded((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return demanded((yield))
+
+
+def demanded(report: Any) -> Any:
+    """In CI, where everything is to be installed, a skip for want of it is a failure."""
+    reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else ""
+    if report.skipped and os.environ.get("CI") == "true" and MISSING.search(reason):
+        report.outcome, report.longrepr = "failed", f"{report.nodeid} may not be skipped in CI. {reason}"
+    return report
+
 
 SHAPE = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.5], [0.35, 0.7], [0.65, 0.7]], np.float32)
 

@@ -212,7 +212,7 @@ def test_a_file_keeps_the_judge_and_an_older_one_has_none(trained: Detector, tmp
         {"rest": -1.0},
         {"limit": "high"},
         {"modes": torch.zeros(2, 5)},
-        {"variances": torch.tensor([1.0, float("inf")])},
+        {"variances": torch.tensor([1.0, 0.0])},
         {"modes": torch.zeros(50, 6), "variances": torch.ones(50)},
         {"modes": None},
     ],

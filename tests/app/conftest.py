@@ -81,8 +81,15 @@ class Site:
 
     address: str
 
+    @property
+    def port(self) -> int:
+        return int(self.address.strip("/").rpartition(":")[2])
+
     def ask(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """(status, JSON or bytes, headers), whatever the status. Content_Type="…" sends Content-Type."""
+        if data is not None:
+            kind = "octet-stream" if path.startswith("landmarks") else "json"
+            headers = {"Content_Type": f"application/{kind}"} | headers
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(f"{self.address}{path}", data, named)
         try:
@@ -100,7 +107,7 @@ def served() -> Iterator[Callable[[ASGIApp], Site]]:
 
     def start(application: ASGIApp) -> Site:
         listener = server.bind(0)
-        one = uvicorn.Server(uvicorn.Config(application, log_level="critical", lifespan="off"))
+        one = uvicorn.Server(server.configuration(application, "critical"))
         thread = threading.Thread(target=one.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((one, thread))

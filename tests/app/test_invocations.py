@@ -180,7 +180,8 @@ def test_a_client_that_hangs_up_half_way_harms_nobody(server: Server) -> None:
     host, port = server.address.removeprefix("http://").split(":")
     for _ in range(3):
         with socket.create_connection((host, int(port))) as client:
-            client.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n{")
+            head = f"POST /invocations HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Length: 9999\r\n\r\n{{"
+            client.sendall(head.encode())
     assert server.ask(body={"inputs": []}) == (200, {"predictions": []})
 
 

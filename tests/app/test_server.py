@@ -36,35 +36,151 @@ def question(models: Path) -> bytes:
 
 def test_pages_of_other_sites_may_not_ask(site: Any, models: Path) -> None:
     photo, body = (models / "photos" / "b.jpg").read_bytes(), question(models)
-    for path, data in {"landmarks?name=b.jpg": photo, "invocations": body}.items():
+    for path, data, kind in (("landmarks?name=b.jpg", photo, "octet-stream"), ("invocations", body, "json")):
+        sent = {"Content_Type": f"application/{kind}"}
         for origin in ("https://elsewhere.example", "null", "http://127.0.0.1:1"):
-            status, told, _ = site.ask(path, data, Origin=origin, Content_Type="application/json")
+            status, told, _ = site.ask(path, data, Origin=origin, **sent)
             assert status == 403 and told["error"].startswith(origin)
+        for place in ("cross-site", "same-site", "anything"):
+            status, told, _ = site.ask(path, data, Sec_Fetch_Site=place, Sec_Fetch_Mode="navigate", **sent)
+            assert status == 403 and told["error"].startswith("a request from elsewhere: pages of other sites")
         own = site.address.rstrip("/")
-        assert site.ask(path, data, Origin=own, Content_Type="application/json")[0] == 200
-    for path in ("", "model", "ping"):
-        for host in ("elsewhere.example", "127.0.0.1.elsewhere.example:80", ""):
-            status, told, _ = site.ask(path, None, Host=host)
-            assert status == 400 and f"no host '{host}'" in told["error"]
-        assert site.ask(path, None, Host="localhost:1")[0] == 200
+        assert site.ask(path, data, Origin=own, Sec_Fetch_Site="same-origin", **sent)[0] == 200
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
-def test_what_a_form_could_send_is_not_taken_for_json(site: Any, models: Path, kind: str) -> None:
-    status, told, _ = site.ask("invocations", question(models), Content_Type=kind)
-    assert status == 415 and told["error"].endswith("send Content-Type: application/json")
+@pytest.mark.parametrize("path", ["", "model", "ping", "samples/0", "static/main.js", "nothing"])
+def test_only_this_computer_s_own_names_are_answered(site: Any, path: str) -> None:
+    """A site that points its name at this computer, so that its page may read the answers, still sends that name."""
+    port = site.port
+    wrong = ("elsewhere.example", f"elsewhere.example:{port}", f"127.0.0.1.elsewhere.example:{port}", "", "localhost")
+    for host in (*wrong, "localhost:1", f"[::2]:{port}", f"127.0.0.1:{port}@elsewhere.example", "x" * 3000):
+        status, told, _ = site.ask(path, None, Host=host)
+        assert status == 400 and f"no host '{host[:60]}' here" in told["error"]
+    for host in (f"localhost:{port}", f"LocalHost:{port}", f"[::1]:{port}", f"127.0.0.1:{port}"):
+        assert site.ask(path, None, Host=host)[0] == (404 if path == "nothing" else 200)
+
+
+def test_a_link_on_another_site_opens_the_page_and_nothing_else(site: Any) -> None:
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert site.ask("", **followed)[0] == 200
+    assert site.ask("", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="no-cors")[0] == 403
+    assert site.ask("model", **followed)[0] == site.ask("samples/0", **followed)[0] == 403
+    assert site.ask("model", Sec_Fetch_Site="none", Sec_Fetch_Mode="navigate")[0] == 200
+
+
+FORM = ["text/plain", "text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+
+
+@pytest.mark.parametrize("kind", FORM)
+def test_what_a_form_could_send_is_taken_for_nothing(site: Any, models: Path, kind: str) -> None:
+    for path, taken in {"invocations": "json", "styles": "json", "landmarks": "octet-stream"}.items():
+        status, told, _ = site.ask(path, question(models), Content_Type=kind)
+        assert status == 415 and told["error"].endswith(f"send Content-Type: application/{taken}")
+
+
+def test_a_browser_that_shows_an_error_gets_a_page(site: Any) -> None:
+    shown = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    for path, headers, status, words in (
+        ("<b>nothing", {}, 404, "GET /&lt;b&gt;nothing is not served here; open / in a browser"),
+        ("invocations", {}, 405, "GET /invocations is not served here"),
+        ("", {"Host": "<i>.example"}, 400, "there is no host &#x27;&lt;i&gt;.example&#x27; here"),
+        ("", {"Origin": "https://elsewhere.example"}, 403, "https://elsewhere.example: pages of other sites may not"),
+    ):
+        got, page, told = site.ask(path, **shown, **headers)
+        assert got == status and told["content-type"].startswith("text/html") and words in page.decode()
+        assert b"<script" not in page and b"style=" not in page
+        sealed(told)
+
+
+def halves(site: Any, count: int, sent: bytes) -> list[socket.socket]:
+    """Connections that have sent this and no more."""
+    clients = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(count)]
+    for client in clients:
+        client.settimeout(30)
+        client.sendall(sent.replace(b"PORT", str(site.port).encode()))
+    return clients
+
+
+def heard(client: socket.socket) -> bytes:
+    """All until the server closes."""
+    told = b""
+    try:
+        while part := client.recv(65536):
+            told += part
+    except ConnectionResetError:
+        pass
+    return told
+
+
+BODY = b"POST /invocations HTTP/1.1\r\nHost: localhost:PORT\r\nContent-Length: 999999\r\n\r\n{"
+
+
+@pytest.fixture
+def hasty(opened: Callable[[Page], Any], page: Page, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A server whose limits are small."""
+    for name, value in {"SECONDS": 0.5, "CONNECTIONS": 5, "BODIES": 2}.items():
+        monkeypatch.setattr(server, name, value)
+    return opened(page)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET /ping HTTP/1.1\r\nHost: localhost:PORT\r\nX-Slow: 1\r\n"])
+def test_a_request_that_is_never_whole_is_closed(hasty: Any, sent: bytes) -> None:
+    start = time.monotonic()
+    assert [heard(client) for client in halves(hasty, 3, sent)] == [b""] * 3
+    assert 0.4 < time.monotonic() - start < 20
+    assert hasty.ask("ping")[0] == 200
+
+
+def test_a_body_that_trickles_in_is_refused_after_a_time(hasty: Any) -> None:
+    (client,) = halves(hasty, 1, BODY)
+    start = time.monotonic()
+    with pytest.raises(OSError):
+        while time.monotonic() - start < 20:
+            client.sendall(b" ")
+            time.sleep(0.05)
+    assert time.monotonic() - start > 0.4
+    told = heard(halves(hasty, 1, BODY)[0])
+    assert told.startswith(b"HTTP/1.1 408 ") and b"the request was not whole within 0.5 seconds" in told
+    assert b"connection: close" in told.lower()
+
+
+def test_half_sent_bodies_cannot_pile_up(hasty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, reading, most = server._read, 0, 0
+
+    async def counted(*args: Any) -> Any:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        try:
+            return await real(*args)
+        finally:
+            reading -= 1
+
+    monkeypatch.setattr(server, "_read", counted)
+    clients = halves(hasty, 5, BODY)
+    late = heard(halves(hasty, 1, b"GET /ping HTTP/1.1\r\nHost: localhost:PORT\r\n\r\n")[0])
+    assert late == b"", "one connection too many"
+    told = [heard(client) for client in clients]
+    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in told) and most == 2
+    assert hasty.ask("ping")[0] == 200
+
+
+def test_a_request_that_would_take_too_long_makes_room_for_others(
+    site: Any, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(detecting, "LONGEST", -1)
+    status, told, _ = site.ask("invocations", question(models), **JSON)
+    assert status == 400 and told["error"] == "inputs[0]: the time for one request is over; send fewer photos at once"
 
 
 def test_json_is_taken_with_a_charset_and_without_a_type(site: Any, page: Page, models: Path) -> None:
     body, found = question(models), page.detector.predict(models / "photos" / "a.png")
     status, reply, _ = site.ask("invocations", body, Content_Type="Application/JSON; charset=utf-8")
     assert status == 200 and same(reply["predictions"][0], found)
-    port = int(site.address.strip("/").rpartition(":")[2])
+    port = site.port
     with socket.create_connection(("127.0.0.1", port)) as client:  # urllib would add a type of its own
-        head = (
-            f"POST /invocations HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        client.sendall(head.encode() + body)
+        head = f"POST /invocations HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n"
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         told = b"".join(iter(lambda: client.recv(65536), b""))
     assert told.startswith(b"HTTP/1.1 200") and same(
         json.loads(told.partition(b"\r\n\r\n")[2])["predictions"][0], found

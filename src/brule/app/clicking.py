@@ -7,7 +7,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from brule.app import server
-from brule.app.server import InTurn, body, demand_json
+from brule.app.server import JSON, InTurn
 from brule.app.sheet import Photo, Sheet
 
 LARGEST = 16 * 2**20
@@ -22,9 +22,8 @@ def application(sheet: Sheet) -> ASGIApp:
         return JSONResponse(await answered(sheet.told))
 
     async def save(request: Request) -> Response:
-        demand_json(request)
-        data = await body(request, "the request", LARGEST, "click fewer points or photos")
-        return JSONResponse(await answered(sheet.save, data))
+        async with answered.body(request, JSON, LARGEST, "the request", "click fewer points or photos") as data:
+            return JSONResponse(await answered(sheet.save, data))
 
     def chosen(request: Request) -> tuple[int, Photo]:
         index: int = request.path_params["index"]

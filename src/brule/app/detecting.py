@@ -15,13 +15,15 @@ from starlette.types import ASGIApp
 from brule.app import server
 from brule.app.page import LARGEST_PHOTO, Page, file_name
 from brule.app.samples import Sample
-from brule.app.server import InTurn, body, demand_json
+from brule.app.server import BYTES, JSON, InTurn
 from brule.detector import protocol
 from brule.detector.prediction import Box
 from brule.errors import BruleError
 
 LARGEST = 32 * 2**20
 """Bytes of a request to /invocations, at most: a photo file of 24 MB in base64."""
+LONGEST = 600
+"""Seconds in which a request to /invocations is answered, at most: others wait for their turn meanwhile."""
 _QUESTION = 2**20  # bytes of a request to /styles, at most
 _REFINE = {"1": True, "0": False}  # otherwise the better way
 
@@ -31,10 +33,9 @@ def application(page: Page) -> ASGIApp:
     answered = InTurn()
 
     async def invocations(request: Request) -> Response:
-        demand_json(request)
-        question = await body(request, "the request", LARGEST, "send fewer or smaller photos")
-        answer = await answered(protocol.respond, page.detector, question)
-        return Response(answer, media_type="application/json")
+        async with answered.body(request, JSON, LARGEST, "the request", "send fewer or smaller photos") as question:
+            answer = await answered(protocol.respond, page.detector, question, LONGEST)
+        return Response(answer, media_type=JSON)
 
     async def ping(_: Request) -> Response:
         return JSONResponse({"landmarks": len(page.detector.scheme.names)})
@@ -45,12 +46,14 @@ def application(page: Page) -> ASGIApp:
     async def landmarks(request: Request) -> Response:
         asked = request.query_params
         name, box = file_name(asked.get("name", "")), _box(asked.get("box"))
-        data = await body(request, name, LARGEST_PHOTO, "choose a smaller photo")
-        return JSONResponse(await answered(page.landmarks, data, name, box, _REFINE.get(asked.get("refine", ""))))
+        refine = _REFINE.get(asked.get("refine", ""))
+        async with answered.body(request, BYTES, LARGEST_PHOTO, name, "choose a smaller photo") as data:
+            return JSONResponse(await answered(page.landmarks, data, name, box, refine))
 
     async def styles(request: Request) -> Response:
-        shape, turn = _shape(await body(request, "the request", _QUESTION, "send the landmarks of one photo"))
-        return JSONResponse(await answered(page.styles, shape, turn))
+        mend = "send the landmarks of one photo"
+        async with answered.body(request, JSON, _QUESTION, "the request", mend) as question:
+            return JSONResponse(await answered(page.styles, *_shape(question)))
 
     def chosen(request: Request) -> Sample:
         number: int = request.path_params["index"]
@@ -59,7 +62,7 @@ def application(page: Page) -> ASGIApp:
         return page.samples[number]
 
     async def sample(request: Request) -> Response:
-        return Response(chosen(request).data, media_type="application/octet-stream")
+        return Response(chosen(request).data, media_type=BYTES)
 
     async def thumbnail(request: Request) -> Response:
         return Response(chosen(request).thumbnail, media_type="image/jpeg")
@@ -81,7 +84,7 @@ def _box(text: str | None) -> Box | None:
     try:
         return None if text is None else [float(value) for value in text.split(",")]
     except ValueError:
-        raise BruleError(f"the box {text!r} is not valid; give x,y,width,height in pixels") from None
+        raise BruleError(f"the box {text[:60]!r} is not valid; give x,y,width,height in pixels") from None
 
 
 def _shape(data: bytes) -> tuple[npt.NDArray[np.float64], int]:

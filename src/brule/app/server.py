@@ -1,15 +1,18 @@
 """The server on this computer: the page at /, what it asks, and the one guard before both.
 
 It listens on 127.0.0.1, so no other computer reaches it. Web pages of other sites run on this computer too, though:
-the guard turns their requests away.
+the guard turns their requests away. Nobody can keep it busy by sending slowly: connections, the bodies of requests and
+the time for both are limited.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import html
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -19,10 +22,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from brule import terminal
 from brule.errors import BruleError
@@ -31,6 +35,31 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost", "[::1]")
+"""What a browser on this computer may call it."""
+SECONDS = 60
+"""How long a client may take to send a request. A connection is used for so long, too, and then closed."""
+CONNECTIONS = 64
+"""At once; further ones are closed."""
+BODIES = 8
+"""Requests whose bodies are in memory at once; further ones wait, unread."""
+JSON, BYTES = "application/json", "application/octet-stream"
+"""The types of bodies. A browser sends either to another site only if that site agrees; a form can send neither."""
+_OPEN = {None, "same-origin", "none"}  # Sec-Fetch-Site of the page itself, and of an address that somebody typed
+_SHOWN = 60  # characters of a value that a sentence repeats
+_FAULT = """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{status}</title>
+<link rel="stylesheet" href="/static/look.css">
+<main>
+<h1>This did not work</h1>
+<p>{sentence}</p>
+<p><a href="/">Back to the page</a></p>
+</main>
+</html>
+"""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -69,11 +98,43 @@ def address(listening: socket.socket) -> str:
 
 def serve(application: ASGIApp, listening: socket.socket) -> None:
     """Answer until Ctrl-C or SIGTERM. Requests in progress then have ten seconds to finish."""
-    uvicorn.Server(
-        uvicorn.Config(
-            application, log_level="warning", lifespan="off", server_header=False, timeout_graceful_shutdown=10
-        )
-    ).run(sockets=[listening])
+    uvicorn.Server(configuration(application, log_level="warning")).run(sockets=[listening])
+
+
+def configuration(application: ASGIApp, log_level: str) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        application,
+        http=Impatient,
+        ws="none",
+        log_level=log_level,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+class Impatient(H11Protocol):
+    """A connection that ends after SECONDS: at once if no request is complete, else after the answer to it.
+
+    uvicorn itself limits how long a connection may be silent only after its first answer.
+    """
+
+    _end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """Refuse one too many."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        else:
+            self._end = self.loop.call_later(SECONDS, self.shutdown)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to end."""
+        if self._end:
+            self._end.cancel()
+        super().connection_lost(exc)
 
 
 class InTurn:
@@ -81,14 +142,49 @@ class InTurn:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
+        self._room = asyncio.Semaphore(BODIES)
 
     async def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._lock:
             return await run_in_threadpool(function, *args, **kwargs)
 
+    @asynccontextmanager
+    async def body(self, request: Request, kind: str, largest: int, name: str, mend: str) -> AsyncIterator[bytes]:
+        """The body of a request, as long as it is needed; name and mend: for the sentence if it is too large.
+
+        Raises HTTPException unless it has this kind and arrives within SECONDS.
+        """
+        told = request.headers.get("content-type", kind).partition(";")[0].strip().lower()
+        if told != kind:
+            raise HTTPException(415, f"a request of type {told[:_SHOWN]!r} is not accepted; send Content-Type: {kind}")
+        async with self._room:
+            try:
+                async with asyncio.timeout(SECONDS):
+                    data = await _read(request, largest)
+            except TimeoutError:
+                sentence = f"the request was not whole within {SECONDS} seconds; send it faster, or send less"
+                raise HTTPException(408, sentence, {"Connection": "close"}) from None
+            if data is None:
+                raise HTTPException(413, f"{name} is larger than {largest // 2**20} MB; {mend}")
+            yield data
+
+
+async def _read(request: Request, largest: int) -> bytes | None:
+    """A body; None if it is too large. Such a one is read to its end, since a client that is still sending would not
+    read the answer, but no more than `largest` bytes of it are kept."""
+    data, size = bytearray(), 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= largest:
+            data += part
+        else:
+            data.clear()
+    return bytes(data) if size <= largest else None
+
 
 def application(index: str, routes: Sequence[Route], mend: str) -> ASGIApp:
-    """A page and what it asks. Every refusal and every fault is answered with a status and {"error": SENTENCE}.
+    """A page and what it asks. Every refusal and every fault is answered with a status and {"error": SENTENCE}, or,
+    where a browser wants to show it, as a page.
 
     index: the file of the page in static/; mend: what to do instead of asking for something that is not served.
     """
@@ -98,35 +194,14 @@ def application(index: str, routes: Sequence[Route], mend: str) -> ASGIApp:
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        sentence = error.detail
         if error.status_code in (404, 405):
-            return _error(f"{request.method} {request.url.path} is not served here; {mend}", error.status_code)
-        return _error(error.detail, error.status_code)
+            sentence = f"{request.method} {request.url.path[:_SHOWN]} is not served here; {mend}"
+        return _error(request.headers, sentence, error.status_code, error.headers)
 
     all_routes = [Route("/", page), *routes, Mount("/static", StaticFiles(directory=_STATIC))]
     handlers = {BruleError: _wrong, HTTPException: refused, ClientDisconnect: _gone, Exception: _failed}
     return Guard(Starlette(routes=all_routes, exception_handlers=handlers))
-
-
-def demand_json(request: Request) -> None:
-    """A browser sends JSON to another site only if that site agrees, but sends text and forms without asking."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise HTTPException(415, f"a request of type {kind!r} is not accepted; send Content-Type: application/json")
-
-
-async def body(request: Request, name: str, largest: int, mend: str) -> bytes:
-    """The body of a request. A body that is too large is read to its end, since a client that is still sending would
-    not read the answer, but no more than `largest` bytes of it are kept."""
-    data, size = bytearray(), 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= largest:
-            data += part
-        else:
-            data.clear()
-    if size > largest:
-        raise HTTPException(413, f"{name} is larger than {largest // 2**20} MB; {mend}")
-    return bytes(data)
 
 
 class Guard:
@@ -144,24 +219,34 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        headers = Headers(scope=scope)
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if host.partition(":")[0] not in (HOST, "localhost"):
-            refusal = _error(f"there is no host {host!r} here; use the address that the command printed", 400)
-            await refusal(scope, receive, sealed)
-        elif origin is not None and origin != f"http://{host}":
-            refusal = _error(f"{origin}: pages of other sites may not ask here; open http://{host} instead", 403)
-            await refusal(scope, receive, sealed)
-        else:
-            await self.app(scope, receive, sealed)
+        await (_refusal(scope) or self.app)(scope, receive, sealed)
 
 
-def _error(sentence: str, status: int) -> Response:
-    return JSONResponse({"error": " ".join(sentence.split())}, status)
+def _refusal(scope: Scope) -> Response | None:
+    """The answer to a request that is not for this server, or that a page of another site has sent; None to others."""
+    headers, port = Headers(scope=scope), scope["server"][1]
+    host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site")
+    if host.lower() not in {f"{name}:{port}" for name in NAMES}:
+        sentence = f"there is no host {host[:_SHOWN]!r} here; use the address that the command printed"
+        return _error(headers, sentence, 400)
+    # Whoever follows a link to the page has left the other site, which sees nothing of it.
+    linked = headers.get("sec-fetch-mode") == "navigate" and (scope["method"], scope["path"]) == ("GET", "/")
+    if origin not in (None, f"http://{host}") or (site not in _OPEN and not linked):
+        asking = origin[:_SHOWN] if origin else "a request from elsewhere"
+        return _error(headers, f"{asking}: pages of other sites may not ask here; open http://{host} instead", 403)
+    return None
 
 
-async def _wrong(_: Request, error: Exception) -> Response:
-    return _error(str(error), 400)
+def _error(headers: Headers, sentence: str, status: int, more: Mapping[str, str] | None = None) -> Response:
+    """One sentence: as JSON, or as a page if a browser wants to show it."""
+    sentence = " ".join(sentence.split())
+    if "text/html" in headers.get("accept", ""):
+        return HTMLResponse(_FAULT.format(status=status, sentence=html.escape(sentence)), status, more)
+    return JSONResponse({"error": sentence}, status, more)
+
+
+async def _wrong(request: Request, error: Exception) -> Response:
+    return _error(request.headers, str(error), 400)
 
 
 async def _gone(_: Request, error: Exception) -> Response:
@@ -169,6 +254,7 @@ async def _gone(_: Request, error: Exception) -> Response:
     return Response()
 
 
-async def _failed(_: Request, error: Exception) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
     """A fault of the program or the machine. The traceback goes to the server's terminal, not to the client."""
-    return _error(terminal.explain(error) or "the server failed on this request; its terminal says why", 500)
+    sentence = terminal.explain(error) or "the server failed on this request; its terminal says why"
+    return _error(request.headers, sentence, 500)

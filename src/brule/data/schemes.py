@@ -69,7 +69,7 @@ class Scheme:
                 normaliser=None if pair is None else (int(pair[0]), int(pair[1])),
                 edges=tuple((int(a), int(b)) for a, b in raw["edges"]),
             )
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             raise BruleError("landmark scheme: not a mapping that brule wrote; run the stage before again") from None
 
 

@@ -23,7 +23,7 @@ KIND = weights.Kind("GAN", "brule-gan", 1, "models/gan.safetensors")
 AT_ONCE = 6
 """How many styles `Gan.restyled` draws together."""
 _STYLES = 252  # how many it draws before the first ones come round again; a multiple of AT_ONCE
-_LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096}
+_LARGEST = {"landmarks": 10_000, "image_size": 1024, "map_size": 1024}
 _GENERATOR = {"width": 4096, "max_width": 4096}
 _STYLE = {"size": 65_536, "width": 4096, "latent": 65_536, "depth": 64}
 
@@ -60,11 +60,14 @@ class Gan:
             sigma, iterations = float(header["model"]["condition_sigma"]), int(header["iterations"])
             if not 0 < sigma < _LARGEST["map_size"] or iterations < 0:
                 raise ValueError
+            weights.demand_room(size["landmarks"], size["map_size"])
+            weights.demand_room(max(width["width"], style["width"]), size["image_size"])
+            weights.demand_room(width["max_width"], size["map_size"])
             with torch.device("meta"):
                 G = Generator(**size, style_size=style["size"], **width)
                 So = NoiseToStyle(style["latent"], style["size"], style["depth"])
                 S = StyleEncoder(size["image_size"], style["size"], style["width"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
         if detector not in (None, (size["landmarks"], size["image_size"])):
             raise BruleError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,9 @@ from brule.networks.hourglass import LandmarkEncoder
 REGISTRY = "models:/"
 """The beginning of every address of a registered model."""
 KIND = weights.Kind("detector", "brule", 1, "models/detector.safetensors")
-_LARGEST = {"landmarks": 10_000, "image_size": 4096, "map_size": 4096, "stacks": 16, "width": 4096, "depth": 12}
+_LARGEST = {"landmarks": 10_000, "image_size": 1024, "map_size": 1024, "stacks": 16, "width": 4096, "depth": 12}
+_LEAST = 0.01  # share of a crop that landmarks take up; params.yaml allows no less than ten times this
+_LONGEST_TRAINING = 10_000  # characters of what a file says of its training
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,21 +60,18 @@ class Detector:
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
         """Read a detector. Raises BruleError naming the file if it is missing, foreign, damaged or too new."""
         header, tensors = weights.load(path, KIND)
-        scheme, sizes = _header(header, path)
-        with torch.device("meta"):
-            encoder = LandmarkEncoder(**sizes)
+        scheme, sizes, encoder = _header(header, path)
         encoder = weights.fill(encoder, tensors, "encoder", path, KIND).to(device)
-        barycenter = tensors.get("barycenter", torch.empty(0)).float()
-        if not torch.isfinite(barycenter).all() or tuple(barycenter.shape) != (sizes["landmarks"], 2):
+        barycenter = tensors.get("barycenter", torch.empty(0))
+        if tuple(barycenter.shape) != (sizes["landmarks"], 2):
             raise BruleError(f"{path}: its weights are damaged; {KIND.mend}")
-        training = header.get("training")
         return cls(
             encoder,
             barycenter.numpy(),
             scheme,
             sizes["image_size"],
             sizes["map_size"],
-            training if isinstance(training, dict) else {},
+            _training(header, path),
             {name: sizes[name] for name in ("stacks", "width", "depth")},
             _framing(header, path),
             _judge(header, tensors, scheme, path),
@@ -227,27 +226,50 @@ def save(
     weights.save(path, KIND, header, tensors)
 
 
-def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[str, int]]:
-    """The scheme, and the arguments of the encoder, each within its bounds."""
+def _header(header: Mapping[str, Any], path: Path | str) -> tuple[Scheme, dict[str, int], LandmarkEncoder]:
+    """The scheme, the arguments of the encoder, each within its bounds, and the encoder, which has no memory yet."""
     try:
         scheme = Scheme.from_json(header["scheme"])
         sizes = weights.sizes({**header, **header["encoder"]}, _LARGEST)
-        if sizes["image_size"] % sizes["map_size"] or sizes["landmarks"] != len(scheme.names):
+        if sizes["landmarks"] != len(scheme.names):
             raise ValueError
-    except (BruleError, KeyError, TypeError, ValueError):
-        raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
-    return scheme, sizes
+        for channels in ("landmarks", "width"):
+            weights.demand_room(sizes[channels], sizes["map_size"])
+        with torch.device("meta"):
+            return scheme, sizes, LandmarkEncoder(**sizes)
+    except (BruleError, KeyError, TypeError, ValueError, OverflowError):
+        raise _damaged(path) from None
 
 
 def _framing(header: Mapping[str, Any], path: Path | str) -> Framing:
     """The framing in the header. Older files have none, and follow DVE's."""
     try:
         framing = Framing(**{name: float(value) for name, value in header.get("framing", DVE._asdict()).items()})
-        if not (0 < framing.fill <= 1 and math.isfinite(framing.lift) and 0 < framing.height <= 1):
+        if not (_LEAST <= framing.fill <= 1 and abs(framing.lift) <= 1 / _LEAST and _LEAST <= framing.height <= 1):
             raise ValueError
-    except (AttributeError, TypeError, ValueError):
-        raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        raise _damaged(path) from None
     return framing
+
+
+def _training(header: Mapping[str, Any], path: Path | str) -> dict[str, Any]:
+    """What the file says of its training. It is shown in terminals, so it must be short and plain."""
+    training = header.get("training", {})
+    words = json.dumps(training, ensure_ascii=False)
+    if not isinstance(training, dict) or len(words) > _LONGEST_TRAINING or not _plain(training):
+        raise _damaged(path)
+    return training
+
+
+def _plain(value: Any) -> bool:
+    """Whether every word in it can be printed."""
+    if isinstance(value, dict):
+        return all(_plain(each) for item in value.items() for each in item)
+    return all(map(_plain, value)) if isinstance(value, list) else not isinstance(value, str) or value.isprintable()
+
+
+def _damaged(path: Path | str) -> BruleError:
+    return BruleError(f"{path}: its header is damaged; {KIND.mend}")
 
 
 def _judge(header: Mapping[str, Any], tensors: Mapping[str, Tensor], scheme: Scheme, path: Path | str) -> Judge | None:
@@ -257,7 +279,7 @@ def _judge(header: Mapping[str, Any], tensors: Mapping[str, Tensor], scheme: Sch
     own = {name.removeprefix("plausibility."): t for name, t in tensors.items() if name.startswith("plausibility.")}
     try:
         return Judge.restored(header["plausibility"], own, tensors["barycenter"].double().numpy(), scheme.flip)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BruleError(f"{path}: what it says of plausibility is damaged; {KIND.mend}") from None
 
 

@@ -138,8 +138,15 @@ def predictions(
         for _ in range(0 if refine is False else _LOOKS):
             found = _found(sight, [_closer(sight, *pair) for pair in zip(batch, found, strict=True)])
         judged = _judged(sight, [each for each in found if isinstance(each, _Found)], refine is None)
-        for answer in found:
-            yield answer if isinstance(answer, BruleError) else next(judged)
+        for each, answer in zip(batch, found, strict=True):
+            yield answer if isinstance(answer, BruleError) else _finite(next(judged), each.name)
+
+
+def _finite(answer: Prediction, name: str) -> Prediction | BruleError:
+    """Weights that are sound one by one may still overflow together."""
+    if np.isfinite(answer.points).all() and np.isfinite(answer.confidence).all():
+        return answer
+    return BruleError(f"{name}: the detector gives no finite answer; its weights are damaged, so give another detector")
 
 
 def _first(sight: Sight, asked: _Asked, searching: bool) -> _Crop | BruleError:

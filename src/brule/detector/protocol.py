@@ -9,6 +9,8 @@ request gets one sentence, which names the first fault by its place, such as inp
 
 import base64
 import json
+import math
+import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Self
@@ -90,8 +92,12 @@ class _Request(BaseModel):
     inputs: Annotated[list[Question], FailFast()]
 
 
-def respond(detector: Detector, body: bytes) -> bytes:
-    """The body of a request → that of its response. Raises BruleError, naming the first fault in the request."""
+def respond(detector: Detector, body: bytes, seconds: float = math.inf) -> bytes:
+    """The body of a request → that of its response. Raises BruleError, naming the first fault in the request.
+
+    seconds: how long the answer may take. After a photo that ends later, the rest is not answered.
+    """
+    end = time.monotonic() + seconds
     try:
         questions = _Request.model_validate_json(body, strict=True).inputs
     except ValidationError as error:
@@ -99,13 +105,21 @@ def respond(detector: Detector, body: bytes) -> bytes:
         key = next((str(part) for part in reversed(place) if part in _MENDS), "inputs")
         mend = "" if "give" in fault else f"; {_MENDS[key]}"
         raise BruleError(f"{_path(place) or 'the request'}: {fault}{mend}") from None
-    predictions = [found.model_dump() for found in answer(detector, questions)]
+    predictions = [found.model_dump() for found in answer(detector, questions, end)]
     return json.dumps({"predictions": predictions}, allow_nan=False).encode()
 
 
-def answer(detector: Detector, questions: list[Question]) -> list[Answer]:
-    """What `Detector.predict` says of each photo alone. Raises BruleError naming the first that it cannot answer."""
-    return [_answer(detector, question, f"inputs[{index}]") for index, question in enumerate(questions)]
+def answer(detector: Detector, questions: list[Question], end: float = math.inf) -> list[Answer]:
+    """What `Detector.predict` says of each photo alone. Raises BruleError naming the first that it cannot answer.
+
+    end: the time, by the monotonic clock, after which no further photo is begun.
+    """
+    found: list[Answer] = []
+    for index, question in enumerate(questions):
+        if time.monotonic() > end:
+            raise BruleError(f"inputs[{index}]: the time for one request is over; send fewer photos at once")
+        found.append(_answer(detector, question, f"inputs[{index}]"))
+    return found
 
 
 def _answer(detector: Detector, question: Question, name: str) -> Answer:

@@ -17,10 +17,12 @@ export const model = () => ask("model");
 export function landmarks(blob, name, box, search) {
   const query = new URLSearchParams(search ? { name } : { name, refine: "0" });
   if (box) query.set("box", box.join(","));
-  return ask(`landmarks?${query}`, { method: "POST", body: blob });
+  return post(`landmarks?${query}`, "application/octet-stream", blob);
 }
 
-export const styles = (shape, turn) => ask("styles", { method: "POST", body: JSON.stringify({ shape, turn }) });
+export const styles = (shape, turn) => post("styles", "application/json", JSON.stringify({ shape, turn }));
+
+const post = (address, type, body) => ask(address, { method: "POST", headers: { "Content-Type": type }, body });
 
 export async function sample(index) {
   return (await fetch(`samples/${index}`)).blob();
