@@ -63,7 +63,7 @@ def _train(config: Config, device: torch.device) -> None:
     with tracking.run(config, stage="train", resume_id=carried["run_id"], tags=tags) as run:
         if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
-        carried["run_id"] = run.id
+        carried["run_id"] = run.id or carried["run_id"]  # the store may be back for the next slice
         total = training.schedule.iterations
         with Stop() as stop, Display(total, training.iteration) as display:
             observer = _Observer(run, display, carried, checkpoint.folder / SAMPLES.name, stop)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Self
 from PIL import Image
 
 from brule.errors import BruleError
-from brule.tracking.run import Run, alone, available, place, public, reason, say
+from brule.tracking.run import Run
+from brule.tracking.store import alone, available, missing, opened, place, public, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,11 +113,12 @@ def fetch(uri: str, folder: Path) -> Path:
     from mlflow import MlflowClient, artifacts
 
     store = place()
-    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+    if missing(store):
         raise BruleError(f"{uri}: there is no MLflow store {store}; run `dvc repro`, or set MLFLOW_TRACKING_URI")
     try:
         # Not the address models:/… itself, which MLflow would look up in the store of the current folder.
-        source = _source(MlflowClient(store), uri)
+        with opened(store):
+            source = _source(MlflowClient(store), uri)
         model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever is wrong with the store or the name
         raise BruleError(
