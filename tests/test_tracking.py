@@ -83,6 +83,17 @@ def test_a_run_holds_what_it_was_told(root: Path, config: Config, monkeypatch: p
     assert (data.name, data.digest, json.loads(data.profile)) == ("synthetic", "0123456789abcdef", {"train": 3000})
 
 
+def test_the_first_charts_are_the_error_and_the_losses_that_the_terminal_shows(root: Path, config: Config) -> None:
+    """MLflow's page orders charts by their names."""
+    columns = ("encoder/H_cycle", "encoder/R_g", "encoder/rate", "encoder/total", "gan/L_rec", "gan/R1")
+    row = {"iteration": 20, "stage": "joint", **dict.fromkeys((*columns, "monitors/spread", "validation/nme"), 0.5)}
+    with tracking.run(config, "train") as run:
+        run.history(row)
+    found = client(root).get_run(run.id).data.metrics
+    assert sorted(found)[:4] == ["course/error NME", "course/loss L_rec", "course/loss R_g", "course/loss total"]
+    assert sorted(found)[4:] == sorted((*columns, "monitors/spread", "validation/nme"))
+
+
 def test_evaluation_continues_the_run(root: Path, config: Config) -> None:
     with tracking.run(config, "train") as first:
         first.params({"loss.c7": 1e5})

@@ -5,6 +5,6 @@ Without MLflow everything works untracked. A store that cannot be opened, or tha
 sentence, and never costs the training.
 """
 
-from brule.tracking.run import Run, run
+from brule.tracking.run import Run, run, title
 
-__all__ = ["Run", "run"]
+__all__ = ["Run", "run", "title"]

@@ -20,6 +20,7 @@ from PIL import Image
 
 from brule.config import Config
 from brule.errors import BruleError
+from brule.terminal import SHOWN
 from brule.tracking import database
 from brule.tracking.store import available, closed, opened, own, place, public, reason, say
 
@@ -30,6 +31,13 @@ _FLUSH_SECONDS = 5.0
 _FLUSH_ROWS = 800
 _BATCH_ROWS = 1000  # what MLflow accepts at once
 _KEEP_ROWS = 200_000
+FIRST = {
+    "validation/nme": "error NME",
+    "validation/w1": "error W1",
+    "encoder/total": "loss total",
+    **{name: f"loss {name.partition('/')[2]}" for name in SHOWN},
+}
+"""Column of the history → its chart among the first of the run's page."""
 RECIPE = (Path("params.yaml"), Path("dvc.lock"))
 """What it takes to repeat a run, from the working directory: `dvc exp run --temp` works in a copy of the project."""
 
@@ -54,6 +62,16 @@ class Run:
         waited = time.monotonic() - self._flushed
         if waited >= self._patience or (len(self._rows) >= _FLUSH_ROWS and not self._warned):
             self.flush()
+
+    def history(self, row: Mapping[str, Any]) -> None:
+        """Log a row of results/history.csv.
+
+        MLflow's page orders groups of charts, and the charts in a group, by their names alone. So what one looks at
+        first is logged a second time, in a group that comes first: `course`.
+        """
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        first = {f"course/{chart}": numbers[name] for name, chart in FIRST.items() if name in numbers}
+        self.metrics(numbers | first, int(row["iteration"]))
 
     def flush(self) -> None:
         """Write what is waiting. Call it with every checkpoint: what a kill leaves unwritten is then computed again."""
@@ -171,6 +189,11 @@ def run(
         current.close("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     current.close("FINISHED")
+
+
+def title(source: str, image_size: int) -> str:
+    """The name of a run of this project: `default · synthetic · 64 px`, or that of its DVC experiment in front."""
+    return f"{os.environ.get('DVC_EXP_NAME') or 'default'} · {source} · {image_size} px"
 
 
 def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
