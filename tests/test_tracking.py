@@ -12,7 +12,7 @@ import pytest
 
 from brule import tracking
 from brule.config import Config, read
-from brule.tracking.store import public
+from brule.tracking.store import closed, public, reason
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -32,6 +32,13 @@ def test_no_password_is_shown() -> None:
         ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
     ):
         assert public(text) == shown
+
+
+def test_the_cause_of_a_database_s_error_is_told_without_what_the_library_adds() -> None:
+    told = "(raised as a result of Query autoflush)\n(sqlite3.OperationalError) database or disk is full\n[SQL: …]"
+    assert reason(ValueError(told)) == "database or disk is full" and reason(KeyError()) == "KeyError"
+    sentence = closed("sqlite:////p/mlflow.db", ValueError(told))
+    assert sentence.endswith("MLflow cannot open its store (database or disk is full); free some space")
 
 
 def client(root: Path) -> Any:
