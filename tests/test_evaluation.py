@@ -165,7 +165,7 @@ def test_every_file_is_written_and_logged(project: Path, config: Config, run: Re
     assert saved["samples"]["frechet_images"] == 6 and run.seen["samples/frechet"] == saved["samples"]["frechet"]
     assert saved["samples"]["frechet"] > 3 * saved["samples"]["frechet_floor"] > 0, "an untrained GAN's, and noise"
     assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
-    assert run.opened == {"stage": "evaluate", "resume_id": "abc"}
+    assert run.opened == {"stage": "evaluate", "name": "default · synthetic · 64 px", "resume_id": "abc"}
     assert json.loads(run.tagged["alarms"]) == report["alarms"], "the results table reads them there"
     assert (
         run.seen["test/nme"] == report["test"]["nme"]
@@ -191,6 +191,39 @@ def test_the_measures_are_repeatable(project: Path, config: Config, run: Recorde
     evaluation.evaluate(config)
     first, again, moved = (told[2] for told in run.registered)
     assert first == again and first.crops != moved.crops, "the digest is that of these validation crops alone"
+
+
+def test_what_was_pulled_is_registered_as_it_was_measured(project: Path, config: Config, run: Recorder) -> None:
+    evaluation.evaluate(config)
+    evaluated, results = dict(run.seen), (project / "results/metrics.json").read_bytes()
+    run.seen.clear(), run.files.clear()
+    (project / "results/ced.csv").unlink()  # not pulled
+    evaluation.register(config)
+    assert run.opened["stage"] == "register" and (project / "results/metrics.json").read_bytes() == results
+    first, again = run.registered
+    assert first == again
+    assert evaluated.items() <= run.seen.items() and run.seen["course/error NME"] == 8.0, "its course is there, too"
+    assert {"results/report.html", "results/figures"} <= set(run.files)
+    assert "does not beat the floor" in run.tagged["mlflow.note.content"]
+
+
+def test_only_what_belongs_together_is_registered(project: Path, config: Config, run: Recorder) -> None:
+    with pytest.raises(BruleError, match=r"^results/metrics\.json: is missing; run dvc pull"):
+        evaluation.register(config)
+    evaluation.evaluate(config)
+    run.registered.clear()
+    path = project / "results/metrics.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"validation": told["validation"] | {"nme": 3.0}}))
+    with pytest.raises(BruleError, match=r"^results/metrics\.json is not that of models/detector\.safetensors, whose"):
+        evaluation.register(config)
+    nameless = config.model_copy(update={"tracking": config.tracking.model_copy(update={"model": None})})
+    with pytest.raises(BruleError, match=r"^tracking\.model is null in params\.yaml"):
+        evaluation.register(nameless)
+    (project / "models/detector.safetensors").unlink()
+    with pytest.raises(BruleError, match=r"^models/detector\.safetensors"):
+        evaluation.register(config)
+    assert not run.registered
 
 
 def test_a_run_without_algorithm_1_has_no_samples(project: Path, config: Config, run: Recorder) -> None:

@@ -110,6 +110,35 @@ def test_versions_pile_up_only_with_new_weights_and_the_best_one_is_champion(
     assert all(store.get_run(version.run_id).info.status == "FINISHED" for version in versions)
 
 
+def test_what_learned_nothing_is_not_registered(
+    root: Path, config: Config, weights: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracking.run(config, "evaluate") as run:
+        assert not registry.register(run, "brule", weights[0], replace(GOOD, nme=18.5))
+    told = capsys.readouterr().err
+    assert "is not registered: its validation NME of 18.50 % does not beat the floor of 18.00 %" in told
+    assert client(root).search_registered_models() == [] and client(root).search_logged_models(["1"]) == []
+
+
+def test_names_and_descriptions_tell_which_run_it_is_and_a_moved_project_finds_its_champion(
+    root: Path, config: Config, weights: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "my/v1.5")
+    name = tracking.title("synthetic", 64)
+    assert name == "my/v1.5 · synthetic · 64 px"
+    with tracking.run(config, "evaluate", name=name) as run:
+        assert registry.register(run, "brule", weights[0], GOOD)
+    store = client(root)
+    version = store.get_model_version_by_alias("brule", "champion")
+    assert version.description == f"{name}: validation NME 5.00 %, floor 18.00 %"
+    assert 'brule.load("models:/brule@champion")' in store.get_registered_model("brule").description
+    assert [model.name for model in store.search_logged_models(["1"])] == ["my v1 5 · synthetic · 64 px"]
+    root.rename(moved := tmp_path / "moved")
+    monkeypatch.setenv("DVC_ROOT", str(moved))
+    assert registry.fetch("models:/brule@champion", tmp_path / "fetched").read_bytes() == weights[0].read_bytes()
+    moved.rename(root)
+
+
 def test_mlflow_s_own_server_answers_as_the_detector_does(
     root: Path, config: Config, weights: list[Path], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -193,7 +222,7 @@ def test_a_store_that_fails_is_told_and_that_nothing_was_registered(
     registry.register(run, "brule", weights[0], GOOD)
     told = capsys.readouterr().err
     assert (
-        "no version of the model brule has these weights yet; `dvc repro -sf evaluate`" in told
+        "no version of the model brule has these weights yet; `brule register` tries again" in told
         and told.count("\n") == 1
     )
 

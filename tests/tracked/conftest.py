@@ -9,17 +9,9 @@ import pytest
 
 from brule import config, tracking
 
-mlflow = pytest.importorskip("mlflow")
+pytest.importorskip("mlflow")
 ROOT = Path(__file__).parents[2]
 Track = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: MLflow takes seconds to make one."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 from importlib import metadata
 
 from brule import terminal
-from brule.cli import click, export, generate, new, predict, serve, suggest
+from brule.cli import click, export, generate, new, predict, register, serve, suggest
 from brule.errors import BruleError
 
 COMMANDS = {
@@ -17,6 +17,7 @@ COMMANDS = {
     "export": export,
     "generate": generate,
     "suggest": suggest,
+    "register": register,
 }
 ALIASES = {"serve": ["demo"]}
 

@@ -415,7 +415,7 @@ class Tracking(Section):
 
     experiment: Text
     model: Annotated[str, Field(pattern=r"^[\w.-]+$", max_length=250)] | None
-    """The registered model whose versions are the detectors that `evaluate` measured. Null: none is registered."""
+    """The registered model whose versions are the detectors that beat their floor. Null: none is registered."""
 
 
 def _numbers_alone(family: Any) -> Any:

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
     healthy = monitors.values(unpaired, X_b, detector.scheme.normaliser)
-    with tracking.run(config, stage="evaluate", resume_id=trained.get("mlflow_run_id")) as run:
+    with _tracked(config, "evaluate", detector, trained) as run:
         run.params(flatten(config))
         held_out = {name: prepared.load(prepared.CROPS, name, labels=True) for name in ("test", "validation")}
         splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
@@ -87,21 +88,67 @@ def evaluate(config: Config) -> dict[str, Any]:
         found = Findings(detector, report, trained, manifest, flatten(config), limits, address, gather(RESULTS))
         files.write_text(RESULTS / "report.html", page(found))
         _log(run, report, int(trained.get("best_iteration", 0)))
-        measured = _measured(report, splits["validation"], detector)
-        registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
+        _register(run, config, report, splits["validation"], detector)
     return report
 
 
+def register(config: Config) -> bool:
+    """Register the detector in models/ with what `evaluate` found, though MLflow has never seen its training.
+
+    So it is after `dvc pull`: nothing has to run again, and MLflow is empty. Returns whether it is registered now.
+    Raises BruleError if models/ and results/ are not of one run.
+    """
+    if config.tracking.model is None:
+        raise BruleError("tracking.model is null in params.yaml, so nothing is registered; give the model a name")
+    detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.machine.device))
+    trained, report = (
+        prepared.read_manifest(RESULTS / f"{name}.json", "run dvc pull") for name in ("train", "metrics")
+    )
+    crops = prepared.load(prepared.CROPS, "validation", labels=True)
+    validation = measure(detector, crops, _barycenter(detector), config.evaluate.batch_size or _BATCH)
+    found, told = validation.scores["nme"], report.get("validation", {}).get("nme")
+    same = found == told if found is None or told is None else math.isclose(found, told, rel_tol=0.01)
+    if not (same and {"test", "validation", "samples", "alarms"} <= report.keys()):
+        raise BruleError(
+            f"{RESULTS}/metrics.json is not that of {MODELS}/detector.safetensors, whose validation NME is {found} and "
+            f"not {told}; run dvc repro"
+        )
+    with _tracked(config, "register", detector, trained) as run:
+        if not run.resumed:
+            run.params(flatten(config))
+            for row in pd.read_csv(RESULTS / "history.csv").to_dict("records"):
+                run.history({str(name): value for name, value in row.items() if value == value})  # blank is NaN
+        _log(run, report, int(trained.get("best_iteration", 0)))
+        return _register(run, config, report, validation, detector)
+
+
+def _tracked(
+    config: Config, stage: str, detector: Detector, trained: Mapping[str, Any]
+) -> AbstractContextManager[tracking.Run]:
+    """The run of the training, continued; or a new one, where MLflow does not know it."""
+    name = tracking.title(config.data.source, detector.image_size)
+    return tracking.run(config, stage=stage, name=name, resume_id=trained.get("mlflow_run_id"))
+
+
+def _register(
+    run: tracking.Run, config: Config, report: Mapping[str, Any], validation: Split, detector: Detector
+) -> bool:
+    measured = _measured(report, validation, detector)
+    return registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
+
+
 def _log(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
-    """Pass the numbers and the files on to MLflow."""
+    """Pass the numbers, the verdict and the files on to MLflow."""
     # Training has charts of its own named validation/… and monitors/…; these points do not belong on them.
     own = ("test", "samples")
     named = {name: report[name] for name in own} | {"evaluation": {k: v for k, v in report.items() if k not in own}}
     run.metrics(dict(numbers(named)), iteration)
-    run.tags({"alarms": json.dumps(report["alarms"])})
-    run.artifact(FIGURES, "figures")
-    for path in (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html"):
-        run.artifact(path, "results")
+    sentences = (wording.verdict(report["test"]), *wording.warnings(report), *report["alarms"])
+    run.tags({"alarms": json.dumps(report["alarms"]), "mlflow.note.content": " ".join(sentences)})
+    results = (RESULTS / "metrics.json", RESULTS / "ced.csv", MODELS / "README.md", RESULTS / "report.html")
+    for path, folder in {FIGURES: "figures", **dict.fromkeys(results, "results")}.items():
+        if path.exists():  # whoever registers may have pulled some of them only
+            run.artifact(path, folder)
 
 
 def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:

@@ -61,10 +61,11 @@ def _train(config: Config, device: torch.device) -> None:
             raise SystemExit(stop.exit_code)
         return
     tags = {"fingerprint": run_fingerprint, **_origins(config)}
-    with tracking.run(config, stage="train", resume_id=carried["run_id"], tags=tags) as run:
+    name = tracking.title(config.data.source, config.prepare.image_size)
+    with tracking.run(config, stage="train", name=name, resume_id=carried["run_id"], tags=tags) as run:
         if not run.resumed:
             _describe(run, config, inputs, fingerprint(config, (), paths))
-        carried["run_id"] = run.id
+        carried["run_id"] = run.id or carried["run_id"]  # the store may be back for the next slice
         total = training.schedule.iterations
         with Stop() as stop, Display(total, training.iteration) as display:
             observer = _Observer(run, display, carried, checkpoint.folder / SAMPLES.name, stop)
@@ -179,8 +180,7 @@ class _Observer(_Quiet):
         self.display.advance(done, moment.name, losses)
 
     def row(self, row: Row) -> None:
-        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
-        self.run.metrics(numbers, int(row["iteration"]))
+        self.run.history(row)
         self.display.note(row)
         for sentence in self.watch.news(row):
             self.display.alarm(sentence)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from brule.errors import BruleError
-from brule.tracking.run import alone, available, closed, place
+from brule.tracking.store import available, closed, missing, opened, place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,11 +77,11 @@ def read() -> Store:
     uri = place()
     if not available():
         raise BruleError("MLflow is not installed, so there are no runs to read; pip install mlflow")
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if missing(uri):
         raise BruleError(f"{uri}: no run has been tracked here yet; train one, or set MLFLOW_TRACKING_URI")
     from mlflow import MlflowClient
 
-    with _answering(uri), alone(uri):
+    with _answering(uri), opened(uri):
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)  # creating a client alone does not connect
     return Store(client, uri)

@@ -1,4 +1,4 @@
-"""MLflow's registry of models: every detector that was evaluated is a version, and the best of them is the champion.
+"""MLflow's registry of models: every detector that learned something is a version, and the best is the champion.
 
 A new version becomes the champion if it is better on the same validation images.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Self
 from PIL import Image
 
 from brule.errors import BruleError
-from brule.tracking.run import Run, alone, available, place, public, reason, say
+from brule.tracking.run import Run
+from brule.tracking.store import alone, available, missing, opened, place, public, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +31,9 @@ REQUIREMENTS = ("mlflow", "numpy", "pillow", "pydantic", "safetensors", "torch")
 """What the registered model needs to run."""
 SCHEME = "models:/"
 """How the addresses of registered models begin."""
+_ABOUT = f"""Landmark detectors that brule has trained. The alias `{ALIAS}` is at the one with the lowest error on the
+validation images: `brule.load("{SCHEME}{{name}}@{ALIAS}")`."""
+_HERE = "`brule register` registers the detector in models/"
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -61,6 +66,17 @@ class Measured:
         alarms = (tags["alarms"],) if tags.get("alarms") else ()
         return cls(tags.get("validation.crops", ""), nme, floor, alarms)
 
+    def worthless(self) -> str | None:
+        """Why it is not worth keeping, if that is known: the barycenter answers better than it."""
+        if self.nme is None or self.floor is None or self.nme < self.floor:
+            return None
+        return f"its validation NME of {self.nme:.2f} % does not beat the floor of {self.floor:.2f} %"
+
+    def __str__(self) -> str:
+        known = self.nme is not None and self.floor is not None
+        error = f"validation NME {self.nme:.2f} %, floor {self.floor:.2f} %" if known else "its error is unknown"
+        return "; ".join([error, *(f"collapse alarm: {alarm}" for alarm in self.alarms)])
+
 
 def objection(own: Measured, champion: Measured | None) -> str | None:
     """Why the alias stays where it is, or None if it moves. `champion`: the version that has it now, if any."""
@@ -68,8 +84,8 @@ def objection(own: Measured, champion: Measured | None) -> str | None:
         return "its validation split has no landmarks, so nothing is known about its error"
     if own.alarms:
         return "its collapse alarms are on"
-    if own.nme >= own.floor:
-        return f"its validation NME of {own.nme:.2f} % does not beat the floor of {own.floor:.2f} %"
+    if against := own.worthless():
+        return against
     if champion is None:
         return None
     if champion.nme is None or champion.crops != own.crops:
@@ -79,27 +95,35 @@ def objection(own: Measured, champion: Measured | None) -> str | None:
     return None
 
 
-def register(run: Run, name: str | None, weights: Path, measured: Measured) -> None:
+def register(run: Run, name: str | None, weights: Path, measured: Measured) -> bool:
     """Make the detector a version of the model `name`, move the alias if it is better, and print what happened.
 
-    The same weights are one version, however often they are evaluated; its scores are those of the last time. With
-    name None, or without MLflow, nothing happens. A store that fails is reported once and costs nothing else.
+    The same weights are one version, however often they are evaluated; its scores are those of the last time. Nothing
+    is registered with name None, without MLflow, or if the barycenter is better. A store that fails is reported once
+    and costs nothing else. Returns whether the detector is a version now.
     """
-    if name is None:
-        return
+    kept: list[str] = []
 
     def write(client: MlflowClient, id: str) -> None:
+        assert name is not None
         with alone(client.tracking_uri):  # two at once would both compare themselves with the old champion
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()
             known = _known(client, name, digest)
-            version = known or _create(client, id, name, weights, digest)
+            if known is None and (against := measured.worthless()):
+                say(f"the detector is not registered: {against}")
+                return
+            title = str(client.get_run(id).info.run_name)
+            version = known or _create(client, id, name, title, weights, digest)
+            client.update_model_version(name, version, f"{title}: {measured}"[:5000])
             for key, value in measured.tags().items():
                 client.set_model_version_tag(name, version, key, value)
             held = "these weights are already" if known else "registered as"
             say(f"{held} version {version} of the model {name}: {_crown(client, name, version, measured)}")
+            kept.append(version)
 
-    if not run.attempt(write):
-        say(f"so no version of the model {name} has these weights yet; `dvc repro -sf evaluate` tries again")
+    if name is not None and not run.attempt(write):
+        say(f"so no version of the model {name} has these weights yet; `brule register` tries again")
+    return bool(kept)
 
 
 def fetch(uri: str, folder: Path) -> Path:
@@ -112,15 +136,17 @@ def fetch(uri: str, folder: Path) -> Path:
     from mlflow import MlflowClient, artifacts
 
     store = place()
-    if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
-        raise BruleError(f"{uri}: there is no MLflow store {store}; run `dvc repro`, or set MLFLOW_TRACKING_URI")
+    if missing(store):
+        raise BruleError(f"{uri}: there is no MLflow store {store}; {_HERE}, or set MLFLOW_TRACKING_URI")
     try:
         # Not the address models:/… itself, which MLflow would look up in the store of the current folder.
-        source = _source(MlflowClient(store), uri)
+        with opened(store):
+            source = _source(MlflowClient(store), uri)
         model = Path(artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=store))
     except Exception as error:  # whatever is wrong with the store or the name
         raise BruleError(
-            f"{uri}: MLflow does not return it ({reason(error)}); `mlflow ui` shows the models in {public(store)}"
+            f"{uri}: MLflow does not return it ({reason(error)}); `mlflow ui` shows the models in {public(store)}, "
+            f"and {_HERE}"
         ) from None
     weights = next(model.glob("artifacts/*.safetensors"), None)
     if weights is None:
@@ -142,20 +168,21 @@ def _known(client: MlflowClient, name: str, digest: str) -> str | None:
     return str(found[0].version) if found else None
 
 
-def _create(client: MlflowClient, id: str, name: str, weights: Path, digest: str) -> str:
+def _create(client: MlflowClient, id: str, name: str, title: str, weights: Path, digest: str) -> str:
     """Log the detector as a model of the run and register that as a new version, whose number is returned."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 
     run = client.get_run(id)
-    model = client.create_logged_model(run.info.experiment_id, "detector", id)
+    plain = re.sub(r"""[/:.%"']""", " ", title)  # what MLflow does not take in such a name
+    model = client.create_logged_model(run.info.experiment_id, plain, id)
     with TemporaryDirectory() as folder:
         save(Path(folder) / "model", weights, id, model.model_id)
         client.log_model_artifacts(model.model_id, f"{folder}/model")
     client.finalize_logged_model(model.model_id, "READY")
     client.log_outputs(id, [LoggedModelOutput(model.model_id, 0)])
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=_ABOUT.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -1,17 +1,13 @@
-"""The MLflow run of a stage: what the stage logs while it works, and the store in which the run is opened and closed.
+"""The MLflow run of a stage: what the stage logs while it works, and how the run is begun, continued and ended.
 
 Metrics wait a few seconds and are then written together, which costs next to nothing.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
 import os
-import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +20,9 @@ from PIL import Image
 
 from brule.config import Config
 from brule.errors import BruleError
-from brule.files import root
+from brule.terminal import SHOWN
+from brule.tracking import database
+from brule.tracking.store import available, closed, opened, own, place, public, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,17 +31,15 @@ _FLUSH_SECONDS = 5.0
 _FLUSH_ROWS = 800
 _BATCH_ROWS = 1000  # what MLflow accepts at once
 _KEEP_ROWS = 200_000
-_DEFAULTS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # An unreachable server is noticed in seconds; MLflow's own defaults would hold up training for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+FIRST = {
+    "validation/nme": "error NME",
+    "validation/w1": "error W1",
+    "encoder/total": "loss total",
+    **{name: f"loss {name.partition('/')[2]}" for name in SHOWN},
 }
+"""Column of the history → its chart among the first of the run's page."""
 RECIPE = (Path("params.yaml"), Path("dvc.lock"))
 """What it takes to repeat a run, from the working directory: `dvc exp run --temp` works in a copy of the project."""
-_OPENING_ATTEMPTS = 5
 
 
 class Run:
@@ -66,6 +62,16 @@ class Run:
         waited = time.monotonic() - self._flushed
         if waited >= self._patience or (len(self._rows) >= _FLUSH_ROWS and not self._warned):
             self.flush()
+
+    def history(self, row: Mapping[str, Any]) -> None:
+        """Log a row of results/history.csv.
+
+        MLflow's page orders groups of charts, and the charts in a group, by their names alone. So what one looks at
+        first is logged a second time, in a group that comes first: `course`.
+        """
+        numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+        first = {f"course/{chart}": numbers[name] for name, chart in FIRST.items() if name in numbers}
+        self.metrics(numbers | first, int(row["iteration"]))
 
     def flush(self) -> None:
         """Write what is waiting. Call it with every checkpoint: what a kill leaves unwritten is then computed again."""
@@ -166,7 +172,7 @@ def run(
     """Open a run, or continue `resume_id`, for the body of the `with`, whose end or error becomes the run's status.
 
     The store is MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's folder. `tags` are added to those of DVC and
-    git, and RECIPE is kept with the run. Raises BruleError if the store cannot be opened.
+    git, and RECIPE is kept with the run. Where the store cannot be opened, a sentence says so, and nothing is tracked.
     """
     if not available():
         say("MLflow is not installed, so this run is not tracked; `pip install mlflow` changes that")
@@ -185,52 +191,23 @@ def run(
     current.close("FINISHED")
 
 
+def title(source: str, image_size: int) -> str:
+    """The name of a run of this project: `default · synthetic · 64 px`, or that of its DVC experiment in front."""
+    return f"{os.environ.get('DVC_EXP_NAME') or 'default'} · {source} · {image_size} px"
+
+
 def _open(experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
-    """Create or continue the run. If another process is creating the database at this moment, try again."""
+    """Create or continue the run. Without a store the work goes on all the same: it is worth more than its record."""
     uri = place()
-    for attempt in range(_OPENING_ATTEMPTS):
-        try:
-            with alone(uri):
-                return _connect(uri, experiment, name, resume_id, tags)
-        except BruleError:
-            raise
-        except Exception as error:
-            if attempt + 1 == _OPENING_ATTEMPTS or not uri.startswith("sqlite:"):
-                raise BruleError(closed(uri, error)) from error
-            time.sleep(0.5 * (attempt + 1))
-    raise AssertionError("unreachable")
-
-
-def place() -> str:
-    """The store's address: MLFLOW_TRACKING_URI, else the database in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root().resolve() / 'mlflow.db'}"
-
-
-def available() -> bool:
-    """Whether MLflow is installed. If so it is set up: no telemetry, short waits, no log messages but errors."""
-    for variable, value in _DEFAULTS.items():
-        os.environ.setdefault(variable, value)
     try:
-        import mlflow  # noqa: F401
-    except ImportError:
-        return False
-    for logger in ("mlflow", "alembic"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    return True
-
-
-@contextmanager
-def alone(uri: str) -> Iterator[None]:
-    """Let only one process at a time open a database file or choose a champion in it.
-
-    Two that create its tables at once leave it broken for good. A server takes care of this itself.
-    """
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    with open(f"{uri.removeprefix('sqlite:///')}.lock", "w", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # released when the file closes, also by a kill
-        yield
+        with opened(uri):
+            return _connect(uri, experiment, name, resume_id, tags)
+    except BruleError as error:
+        trouble = str(error)
+    except Exception as error:  # whatever the store's trouble
+        trouble = closed(uri, error)
+    say(f"{trouble}. This run is not tracked; the work goes on")
+    return Run()
 
 
 def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None, tags: Mapping[str, str]) -> Run:
@@ -243,8 +220,8 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
     if found is not None and found.lifecycle_stage != "active":
         raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it, or set another name")
     # A server knows where its artifacts belong. With a database they would land in the current folder.
-    place = None if uri.startswith("http") else (root().resolve() / "mlartifacts").as_uri()
-    id = found.experiment_id if found is not None else client.create_experiment(experiment, artifact_location=place)
+    location = None if uri.startswith("http") else database.artifacts(own())
+    id = found.experiment_id if found is not None else client.create_experiment(experiment, artifact_location=location)
     created = client.create_run(id, run_name=name, tags=dict(tags))
     return Run(client, created.info.run_id)
 
@@ -264,30 +241,6 @@ def _continue(client: MlflowClient, id: str) -> Run | None:
         return None
     client.update_run(id, status="RUNNING")
     return Run(client, id, resumed=True)
-
-
-def reason(error: Exception) -> str:
-    """The first line of an error, cut to a readable length, without passwords."""
-    lines = str(error).strip().splitlines()
-    return public(lines[0] if lines else type(error).__name__)[:200]
-
-
-def public(text: str) -> str:
-    """The text without the user names and passwords in its addresses: http://user:word@host becomes http://host."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
-
-
-def say(sentence: str) -> None:
-    """Print a line for the user to standard error; standard output belongs to the stage."""
-    print(f"brule: {sentence}", file=sys.stderr)
-
-
-def closed(uri: str, error: Exception) -> str:
-    """The sentence for a store that cannot be opened."""
-    return (
-        f"{public(uri)}: MLflow cannot open its store ({reason(error)}); "
-        "start the server, or set MLFLOW_TRACKING_URI to another store, or unset it"
-    )
 
 
 def _tags(stage: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from brule.stages import experiments, table
 from brule.stages.paper import Request
 from brule.tracking import past
 from brule.tracking.past import Past, Store
-from brule.tracking.run import public
+from brule.tracking.store import public
 
 TABLE = "table1"
 _ERROR = "validation/nme"
