@@ -12,6 +12,7 @@ from mangled import FILES
 from servers import Server, encoded, start, write_detector
 
 from campaign.harms import hurt, hurt_tree
+from campaign.pipeline import WORK
 from campaign.verdicts import expect
 
 METHODS = [
@@ -103,7 +104,7 @@ EXTRA = [
 
 @cache
 def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="asked-"))
+    folder = Path(tempfile.mkdtemp(prefix="asked-", dir=os.environ[WORK]))
     write_detector(folder / "detector.safetensors")
     return folder
 

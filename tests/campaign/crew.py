@@ -3,9 +3,11 @@
 import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -52,6 +54,7 @@ def run(case: Case) -> Told:
 def _serve(parent: Connection) -> None:
     import torch
 
+    os.setsid()  # a group with whatever the cases start
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # bars of stages
     while case := parent.recv():
@@ -86,6 +89,8 @@ class _Worker:
         return None
 
     def dismiss(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid or 0, signal.SIGKILL)
         self.process.kill()
         self.process.join()
 

@@ -28,5 +28,5 @@ KINDS: dict[str, Kind] = {
     "request": Kind(asking.attempt, 120, 15, 30),
     **{f"kill/{stage}": Kind(partial(pipeline.kill, stage), 900, 0.25, 1) for stage in STAGES},
     **{f"disk/{stage}": Kind(partial(disks.full, stage), 900, 0.1, 1) for stage in STAGES},
-    "file/checkpoint": Kind(pipeline.checkpoint, 900, 0.25, 1),
+    "kill/checkpoint": Kind(pipeline.checkpoint, 900, 0.25, 1),
 }

@@ -1,10 +1,10 @@
 """A server that goes away and comes back, one that does not come back, and workers that are stopped but not dead."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -63,36 +63,20 @@ def path(url: str) -> list[tuple]:
 # ----------------------------------------------------------------------------------------------------------- PostgreSQL
 
 
-@pytest.fixture
-def disconnecting(server: Any) -> Iterator[Callable[[str], None]]:
-    """`disconnecting(url)`: from now on the server ends all connections to a database again and again."""
-    over, threads = threading.Event(), list[threading.Thread]()
-
-    def begin(url: str) -> None:
-        address = make_url(url).set(drivername="postgresql+psycopg", database="postgres")
-        engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
-
-        def run() -> None:
-            with engine.connect() as session:
-                while not over.wait(0.3):
-                    session.execute(end, {"name": make_url(url).database})
-
-        threads.append(threading.Thread(target=run, daemon=True))
-        threads[0].start()
-
-    yield begin
-    over.set()
-    for thread in threads:
-        thread.join()
-
-
 def test_a_search_goes_on_though_its_connections_are_ended_again_and_again(
-    server: Any, disconnecting: Callable[[str], None], undisturbed: list[tuple]
+    server: Any, undisturbed: list[tuple]
 ) -> None:
-    url = server.database()
+    url, rng = server.database(), random.Random(0)
+    address = make_url(url).set(drivername="postgresql+psycopg", database="postgres")
+    engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
     process = searching(url)
-    disconnecting(url)
+    assert process.stdout is not None
+    with engine.connect() as session:
+        for count, _ in enumerate(process.stdout):
+            if count % 2 == 0:  # the next one shall have a chance
+                time.sleep(rng.uniform(0, 0.15))
+                session.execute(end, {"name": make_url(url).database})
     _, told = process.communicate(timeout=120)
     assert (process.returncode, told) == (0, "")
     assert path(url) == undisturbed

@@ -8,6 +8,7 @@ import io
 import math
 import secrets
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -129,6 +130,7 @@ class Shared:
                     raise
                 if attempt == ATTEMPTS:
                     raise sentence from None
+                time.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable")
 
     @contextmanager
