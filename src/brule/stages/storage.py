@@ -255,13 +255,17 @@ class Database:
 
     @contextmanager
     def at_work(self, worker: str, first: Callable[[], None]) -> Iterator[None]:
-        with self.engine.connect() as self._session:
-            if found := self._session.scalar(select(func.pg_try_advisory_lock(_WORKING))):
+        with self.engine.connect() as session:
+            if found := session.scalar(select(func.pg_try_advisory_lock(_WORKING))):
                 first()
-            self._session.execute(select(func.pg_advisory_lock_shared(_WORKING)))
+            session.execute(select(func.pg_advisory_lock_shared(_WORKING)))
             if found:
-                self._session.execute(select(func.pg_advisory_unlock(_WORKING)))
-            yield
+                session.execute(select(func.pg_advisory_unlock(_WORKING)))
+            self._session = session
+            try:
+                yield
+            finally:
+                self._session = None
 
     def remain(self) -> None:
         """Take the lock of `at_work` again where it has gone with its connection, which then is replaced by itself."""
