@@ -7,8 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 BLOCK = 4096
-NUMBERS = [*"0 -1 1e308 -1e-320 1e999 nan NaN inf 2147483648 1.5 ٣ 1_0 0x10 --1".split(), "", "9" * 400]
-WORDS = [*"null ../../etc/passwd /etc/passwd ' \" < &a; { - \x00".split(" "), "", "é\u0301", "\u202e", "x" * 5000]
+NUMBERS = [
+    *("0", "-1", "1e308", "-1e-320", "1e999", "nan", "NaN", "inf", "2147483648", "1.5", "٣", "1_0", "0x10", "--1", ""),
+    "9" * 400,
+]
+WORDS = [
+    *("null", "../../etc/passwd", "/etc/passwd", "'", '"', "<", "&a;", "{", "-", "\x00", "", "é\u0301", "\u202e"),
+    "x" * 5000,
+]
 OTHERS = [
     *(b"", b"\n", b"\x00" * 9999, b"<html><body>404</body></html>", b"PK\x05\x06" + bytes(18), b"[" * 99_999),
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 44\n%%EndComments\nshowpage\n",
