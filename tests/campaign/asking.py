@@ -131,11 +131,19 @@ def attempt(rng: random.Random, folder: Path) -> None:
     except OSError as error:
         expect(False, f"it no longer answers: {error}")
     finally:
-        assert server.process.stderr is not None
-        said = server.process.stderr.read() or ""
+        said = _said(server)
         if server.process.poll() is not None:
             _STARTED[0] += 1
     expect("Traceback" not in said, f"its terminal shows a traceback: {said.strip().splitlines()[-1:]}")
+
+
+def _said(server: Server) -> str:
+    """What its terminal has shown since the last request."""
+    assert server.process.stderr is not None
+    try:
+        return os.read(server.process.stderr.fileno(), 2**20).decode(errors="replace")
+    except BlockingIOError:
+        return ""
 
 
 def _ask(server: Server, rng: random.Random) -> None:

@@ -43,6 +43,7 @@ class Ended(NamedTuple):
 def run(stage: str, project: Path, *words: str, killed_after: float | None = None) -> Ended:
     """Run a stage in that folder, and kill it after some seconds unless it ends before."""
     log, begun = project / f".{stage}.log", time.monotonic()
+    log.touch()
     process = os.fork()
     if process == 0:
         _become(stage, project, log, words)
@@ -153,7 +154,7 @@ _OUTPUTS = {
     "evaluate": ("results/metrics.json", "results/ced.csv"),
     "tune": ("results/tuning/trials.csv",),
 }
-_UNLIKE = ("seconds", "time", "alarms", "tuning/trial", "tuning/incumbent")
+_UNLIKE = ("seconds", "images_per_second", "alarms", "tuning/trial", "tuning/incumbent")
 """What depends on the clock, or on how many trials were cut short."""
 
 
