@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help pipeline test smoke audit table1 tune numbers relock
+.PHONY: help pipeline test smoke campaign audit table1 tune numbers relock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(INSTALLED) ## lint, types and tests
 
 smoke: $(INSTALLED) ## the whole pipeline in miniature, twice, in a clean clone of the last commit
 	scripts/smoke.sh
+
+campaign: $(INSTALLED) ## kills, full disks, mangled files and odd requests by the thousand, in 20 minutes: FLAGS="--seed 1"
+	PYTHONPATH=src:tests:tests/data $(VENV)/bin/python -m campaign $(FLAGS)
 
 audit: $(INSTALLED) ## known vulnerabilities of the pinned libraries; exit code 2: they could not all be looked up
 	$(VENV)/bin/python scripts/audit.py

@@ -127,22 +127,20 @@ STAGE = {"learning_rate": 1e-3, "target": "self", "regularise": True, "warp": "p
 """What a test's stage has where the test is silent."""
 
 
+def parameters(**overrides: dict[str, Any]) -> dict[str, Any]:
+    """The smallest params.yaml, with these overrides. Stages are replaced as a whole."""
+    base = experiments.workspace(ROOT)
+    wanted = dict(TINY) | {"stages": overrides.pop("stages", TINY["stages"])}
+    raw = experiments.merge(base | {"stages": {}, "warp": {}}, wanted)
+    raw = experiments.merge(raw, overrides)
+    raw["stages"] = {name: STAGE | stage for name, stage in raw["stages"].items()}
+    return raw
+
+
 @pytest.fixture
 def tiny() -> Callable[..., config.Config]:
-    """`tiny(loss={...}, stages={...}, model={...})`: the smallest configuration, with these overrides.
-
-    Stages are replaced as a whole.
-    """
-
-    def build(**overrides: dict[str, Any]) -> config.Config:
-        base = experiments.workspace(ROOT)
-        wanted = dict(TINY) | {"stages": overrides.pop("stages", TINY["stages"])}
-        raw = experiments.merge(base | {"stages": {}, "warp": {}}, wanted)
-        raw = experiments.merge(raw, overrides)
-        raw["stages"] = {name: STAGE | stage for name, stage in raw["stages"].items()}
-        return config.parse(raw)
-
-    return build
+    """`tiny(loss={...}, stages={...}, model={...})`: `parameters` of these, checked."""
+    return lambda **overrides: config.parse(parameters(**overrides))
 
 
 @pytest.fixture(scope="session")

@@ -211,11 +211,18 @@ class Trials(_Live):
 
     def __init__(self, total: int) -> None:
         super().__init__("tune", total, 0, beside="best", rate=False)
+        self.waiting = -1
 
     def ended(self, row: Row) -> None:
         """A trial of any worker has ended."""
         self.bar.update(self.task, advance=1, best=f"best W₁ {row['tuning/best']:.2f} %")
         self.trial(row)
+
+    def waits(self, number: int) -> None:
+        """The search waits for a trial of another worker; one line, however often it is said."""
+        if number != self.waiting:
+            self._line(f"  waiting for trial {number} of another worker, which is made again if that one is lost")
+        self.waiting = number
 
 
 def _console(**options: Any) -> Console:

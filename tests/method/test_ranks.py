@@ -134,6 +134,19 @@ def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tin
     assert sorted(path.name for path in (project / "results/samples").iterdir()) == pictures
 
 
+@pytest.mark.parametrize("given", [{}, {"RANK": "0"}, {"RANK": "1", "MASTER_ADDR": "localhost"}, {"LOCAL_RANK": "x"}])
+def test_a_world_of_two_without_torchrun_trains_nothing_and_says_so(
+    given: dict[str, str], project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"WORLD_SIZE": "2", **given}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BruleError, match=r"WORLD_SIZE .*start with torchrun"):
+        train(tiny())
+    assert not (project / "models").exists() and not (project / "results").exists()
+
+
 def history(folder: Path) -> pd.DataFrame:
     """Without the alarms, whose sentences quote numbers."""
     return pd.read_csv(folder / "results/history.csv").drop(columns="alarms")

@@ -14,10 +14,11 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
 
 from brule.method.golden_section import GoldenSectionSampler
-from brule.stages import study as studies
+from brule.stages import storage
 from brule.stages.study import Shared, join
 
-studies.HEARTBEAT, studies.GRACE = 1, 6  # seconds, in the tests and in the processes that they start
+storage.HEARTBEAT, storage.GRACE = 1, 6  # seconds, in the tests and in the processes that they start
+Ranges = dict[str, FloatDistribution]
 START = {f"c{5 + i}": 10.0**i for i in range(6)}
 RANGES = {name: FloatDistribution(value / 100, value * 100, log=True) for name, value in START.items()}
 
@@ -42,8 +43,8 @@ def path(study: optuna.Study, search: GoldenSectionSampler, steps: int) -> list[
     ]
 
 
-def suggested(trial: optuna.Trial) -> dict[str, float]:
-    return {name: trial.suggest_float(name, d.low, d.high, log=d.log) for name, d in RANGES.items()}
+def suggested(trial: optuna.Trial, ranges: Ranges = RANGES) -> dict[str, float]:
+    return {name: trial.suggest_float(name, d.low, d.high, log=d.log) for name, d in ranges.items()}
 
 
 def evaluate(
@@ -78,6 +79,19 @@ def hang(parent: Connection, url: str) -> None:
 
     parent.recv()
     shared = join(url, "search", RandomSampler())
+    with shared.working():
+        shared.attempt(objective)
+
+
+def stall(parent: Connection, url: str, search: GoldenSectionSampler, ranges: Ranges) -> None:
+    """Begin a trial of a search, say so, and do nothing: to be stopped."""
+
+    def objective(trial: optuna.Trial) -> float:
+        parent.send(suggested(trial, ranges))
+        time.sleep(600)
+        return 0.0
+
+    shared = join(url, "search", search)
     with shared.working():
         shared.attempt(objective)
 

@@ -20,8 +20,10 @@ from sqlalchemy import create_engine, make_url, text
 
 from brule.errors import BruleError
 from brule.method.golden_section import LOST
+from brule.stages import storage
 from brule.stages import study as studies
-from brule.stages.study import WORKER, Shared, join, open_place
+from brule.stages.storage import open_place
+from brule.stages.study import WORKER, Shared, join
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
@@ -54,7 +56,7 @@ def killed(url: str) -> None:
     """A worker is killed in the middle of a trial."""
     process, talk = begun(url)
     # A database hears of a trial when its heart first beats, which a thread sees to.
-    time.sleep(0 if url.startswith("journal:") else 2 * studies.HEARTBEAT)
+    time.sleep(0 if url.startswith("journal:") else 2 * storage.HEARTBEAT)
     kill(process)
     talk.close()
 
@@ -132,7 +134,7 @@ def test_the_trial_of_a_killed_worker_is_let_go_and_that_of_a_living_one_goes_on
     shared = joined(url)
     assert eventually(shared, [RUNNING, FAIL])
     assert f"{LOST}:1" in shared.study.user_attrs
-    time.sleep(0 if url.startswith("journal:") else studies.GRACE)
+    time.sleep(0 if url.startswith("journal:") else storage.GRACE)
     shared.release()
     assert states(shared) == [RUNNING, FAIL]
     talk.send("end")
@@ -243,7 +245,7 @@ def test_a_worker_whose_trial_was_given_up_goes_on(late: Callable[[optuna.Trial]
 
 
 def test_a_trial_outlasts_a_restart_of_the_server(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "HEARTBEAT", 30)  # the server is back before the next beat
+    monkeypatch.setattr(storage, "HEARTBEAT", 30)  # the server is back before the next beat
     shared = joined(server.database())
 
     def objective(trial: optuna.Trial) -> float:

@@ -155,7 +155,7 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         def __init__(self, target: object, args: tuple[Any, ...]) -> None:
             given.append(args[-1])
 
-        start = terminate = join = lambda self: None
+        start = terminate = join = kill = lambda self, *seconds: None
 
     monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

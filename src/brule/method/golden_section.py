@@ -311,6 +311,18 @@ class GoldenSectionSampler(BaseSampler):
         ranges = self._searched(view.trials)
         return replay(*self._read(study, view, ranges), _sign(study))[0] if ranges else []
 
+    def awaited(self, study: Study) -> FrozenTrial | None:
+        """The trial that holds up the decided path: one that still runs, or whose worker was lost, so that its probe
+        is to be tried again. None where the path waits for a probe that nobody has begun."""
+        _check(study)
+        view = _look(study)
+        ranges = self._searched(view.trials)
+        if not ranges:
+            return None
+        key = replay(*self._read(study, view, ranges))[1].key
+        found = [t for t in view.trials if t.number in view.claims and view.claims[t.number].key == key]
+        return found[-1] if found else None
+
     def origin(self, study: Study, trial: FrozenTrial) -> int | None:
         """The trial that was the incumbent when the line of `trial` began; None for the start and off the lines.
 

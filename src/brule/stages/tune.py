@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,10 +22,13 @@ from brule.method.golden_section import GoldenSectionSampler
 from brule.method.training import Row, State, Training
 from brule.method.tuning import TRIAL, ranges, row, sampler
 from brule.stages.experiments import hydra
+from brule.stages.storage import ServerLostError
 from brule.stages.study import Shared, Snapshots, join
 from brule.stages.train import SECTIONS, read_inputs, ship_detector
 
 DETECTOR, GAN = Path("models/detector.safetensors"), Path("models/gan.safetensors")
+FAREWELL = 60
+"""Seconds that a helper has to end its iteration and its trial."""
 RESULTS, EXPERIMENT = Path("results/tuning"), Path("experiments/tuned.yaml")
 
 
@@ -43,16 +46,19 @@ def tune(config: Config, place: Place, trials: int, workers: int = 1) -> None:
     """Search until the study has this many trials; then write results/tuning/ and experiments/tuned.yaml.
 
     Call it again, here or on another machine with the same storage, to go on with a study or to join it. Raises
-    BruleError where the models, the storage or the parameters do not fit.
+    BruleError where the models, the storage or the parameters do not fit, and where a server is away for long.
     """
     worker = _worker(config, place, trials, workers)
-    with _tracked(config, worker.shared) as run:
+    with worker.shared.reaching(), _tracked(config, worker.shared) as run:
         with terminal.Stop() as stop, _helpers(config, place, trials, workers), terminal.Trials(trials) as display:
-            worker.work(_watched(worker, display, lambda: stop.signal is not None))
+            worker.work(_watched(worker, display, lambda: stop.signal is not None), display.waits)
         found = worker.rows()
         print("\n".join(str(path) for path in _write(found)) if found else "no trial has ended")
         if worker.remaining() > 0:
             print(f"stopped with {worker.remaining()} trials to go; the same command goes on")
+            raise SystemExit(stop.exit_code)
+        if awaited := worker.awaited():
+            print(f"stopped while the search waits for trial {awaited.number}; the same command goes on")
             raise SystemExit(stop.exit_code)
         coefficients = _best(found)
         for name, number in {"first": int(found[0][TRIAL]), "best": _incumbent(found)}.items():
@@ -95,6 +101,8 @@ def _helpers(config: Config, place: Place, trials: int, workers: int) -> Iterato
         for process in processes:  # their present trials are either not needed, or will be tried again
             process.terminate()
         for process in processes:
+            process.join(FAREWELL)
+            process.kill()  # a stopped one does not hear of it otherwise
             process.join()
 
 
@@ -103,9 +111,14 @@ def _help_out(
 ) -> None:
     """A further worker of `tune`, in a process of its own with a GPU of its own; it ends with its parent."""
     os.environ.update(environment)  # CUDA reads it when it is first used
-    worker = _worker(config, place, trials, workers)
-    with terminal.Stop() as stop:
-        worker.work(lambda: stop.signal is not None or os.getppid() != parent)
+
+    def work() -> None:
+        with suppress(ServerLostError), terminal.Stop() as stop:  # our parent says what has become of the server
+            worker = _worker(config, place, trials, workers)
+            with worker.shared.reaching():
+                worker.work(lambda: stop.signal is not None or os.getppid() != parent)
+
+    terminal.main(work)
 
 
 def _watched(worker: "Worker", display: terminal.Trials, stopping: Callable[[], bool]) -> Callable[[], bool]:
@@ -130,7 +143,7 @@ def _worker(config: Config, place: Place, trials: int, workers: int) -> "Worker"
     training, paths = trained(config, trials)
     search = sampler(config)
     shared = join(place.storage, place.name, search)
-    with shared.alone():
+    with shared.reaching(), shared.alone():
         _agree(shared.study, config, paths)
         _settle(shared.study, training, workers)
     return Worker(config, shared, search, training, Snapshots(shared.study, files.root() / place.snapshots), trials)
@@ -191,18 +204,29 @@ class Worker:
     snapshots: Snapshots
     trials: int
 
-    def work(self, progress: Callable[[], bool]) -> None:
+    def work(self, progress: Callable[[], bool], waits: Callable[[int], None] = lambda number: None) -> None:
         """Evaluate trials until the study has enough. `progress` is called at every iteration; true: stop at once.
 
-        A trial that is cut short is let go, so that its probe is tried again.
+        A trial that is cut short is let go, so that its probe is tried again. So is that of a worker which gives no
+        sign of life. The others' trials decide nothing before it has ended: what the search waits for when there are
+        enough trials, it waits for here, and evaluates it where its worker was lost. `waits` takes the trial's number.
         """
         start = copy.deepcopy(self.training.state())
         with self.shared.working():
-            while self.remaining() > 0:
-                self.shared.attempt(lambda trial: self._evaluate(trial, start, progress))
-                self._prune()
+            while (awaited := self.awaited()) or self.remaining() > 0:
+                if self.remaining() <= 0 and awaited and not awaited.state.is_finished():
+                    waits(awaited.number)
+                    time.sleep(0.2)
+                    self.shared.again(self.shared.release)
+                else:
+                    self.shared.attempt(lambda trial: self._evaluate(trial, start, progress))
+                    self.shared.again(self._prune)
                 if progress():
                     return
+
+    def awaited(self) -> FrozenTrial | None:
+        """The trial for which the search waits: it still runs, or its worker was lost."""
+        return self.shared.again(lambda: self.search.awaited(self.shared.study))
 
     def remaining(self) -> int:
         """How many trials the study still lacks."""
@@ -210,12 +234,13 @@ class Worker:
 
     def finished(self) -> list[FrozenTrial]:
         """The trials that have a score."""
-        return self.shared.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = (TrialState.COMPLETE,)
+        return self.shared.again(lambda: self.shared.study.get_trials(deepcopy=False, states=complete))
 
     def rows(self) -> list[Row]:
         """The finished trials, as a search within a run writes them into its history."""
-        finished = [trial for trial in self.finished() if "iteration" in trial.user_attrs]
-        return [row(self.search, self.shared.study, trial, int(trial.user_attrs["iteration"])) for trial in finished]
+        study, finished = self.shared.study, [trial for trial in self.finished() if "iteration" in trial.user_attrs]
+        return self.shared.again(lambda: [row(self.search, study, t, int(t.user_attrs["iteration"])) for t in finished])
 
     def _evaluate(self, trial: optuna.Trial, start: State, progress: Callable[[], bool]) -> float | None:
         """Train on from the trial's origin and measure; None where that is not to be."""
@@ -228,15 +253,15 @@ class Worker:
         training.restore(copy.deepcopy(start if origin is None else self.snapshots.of(origin)))
         training.set_coefficients(coefficients)
         for _ in range(self.config.tuning.iterations):
-            training.step(training.schedule.at(training.iteration))
+            training.step(training.schedule.at(min(training.iteration, training.schedule.iterations - 1)))
             if progress():
                 return None
         score = training.score()
         with self._run(trial) as run:
             run.params({f"loss.{name}": value for name, value in coefficients.items()})
             run.metrics({**training.means(), "validation/w1": score}, training.iteration)
-        trial.set_user_attr("iteration", training.iteration)
-        self.snapshots.keep(trial, training.state())
+        self.shared.again(lambda: trial.set_user_attr("iteration", training.iteration))
+        self.shared.again(lambda: self.snapshots.keep(trial, training.state()))
         return score if math.isfinite(score) else math.inf
 
     def _origin(self, number: int) -> int | None:
