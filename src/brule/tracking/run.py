@@ -93,7 +93,11 @@ class Run:
         """Add a picture, a file or a uint8 array (H, W, 3), to the gallery `key` at a step."""
 
         def write(client: MlflowClient, id: str) -> None:
-            pixels = np.asarray(Image.open(image).convert("RGB")) if isinstance(image, str | Path) else image
+            pixels = (
+                np.asarray(Image.open(image, formats=["PNG"]).convert("RGB"))
+                if isinstance(image, str | Path)
+                else image
+            )
             client.log_image(id, pixels, key=key, step=step, synchronous=True)
 
         self.attempt(write)
