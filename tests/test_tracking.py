@@ -12,8 +12,7 @@ import pytest
 
 from brule import tracking
 from brule.config import Config, read
-from brule.errors import BruleError
-from brule.tracking.run import public
+from brule.errors import BruleError, public
 
 mlflow = pytest.importorskip("mlflow")
 

@@ -121,7 +121,7 @@ def file_name(text: str) -> str:
 
 
 def read(data: bytes, name: str) -> Image.Image:
-    """The photo in an uploaded file, RGB and upright. Raises BruleError, beginning with `name`, if it cannot be read."""
+    """The photo in an uploaded file, RGB and upright. Raises BruleError, beginning with `name`, if it is none."""
     if not data:
         raise BruleError(f"{name}: the file is empty; choose a photo")
     with photos.read(io.BytesIO(data), None, None, name, "choose a JPEG, PNG, WebP or TIFF file") as picture:

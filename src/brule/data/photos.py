@@ -24,7 +24,7 @@ Photo = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image
 """A file; pixels (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16; or a PIL image."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""What a photo may be, whatever the file is called. (An ICO would do as well, but its header can lie about its size.)"""
+"""What a photo may be, whatever the file is called. (The header of an ICO can lie about its size, so it is none.)"""
 LIMIT = 2**30
 """Bytes that all photos in memory take together, at most, while they are decoded and used."""
 _LOADING = {"AVIF": 10, "JPEG2000": 20, "PPM": 12, "TIFF": 8, "WEBP": 16}
@@ -193,7 +193,7 @@ def _telling(name: str, mend: str) -> Iterator[None]:
     except UnidentifiedImageError:
         raise BruleError(f"{name}: is not a readable image; {mend}") from None
     except Image.DecompressionBombError as error:
-        count, most = (int(number) // 10**6 for number in (re.findall(r"\d+", str(error)) + ["0", "0"])[:2])
+        count, most = (int(number) // 10**6 for number in [*re.findall(r"\d+", str(error)), "0", "0"][:2])
         raise BruleError(f"{name}: has {count} million pixels, but at most {most} are decoded; reduce it") from None
     except MemoryError:
         raise BruleError(f"{name}: the memory does not suffice to decode it; free some, or reduce the photo") from None

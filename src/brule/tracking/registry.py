@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
-from brule.errors import BruleError
-from brule.tracking.run import Run, alone, available, place, public, reason, say
+from brule.errors import BruleError, public
+from brule.tracking.run import Run, alone, available, place, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

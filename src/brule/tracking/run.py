@@ -9,7 +9,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from brule.config import Config
-from brule.errors import BruleError
+from brule.errors import BruleError, public
 from brule.files import root
 
 if TYPE_CHECKING:
@@ -107,6 +106,10 @@ class Run:
         what = "log_artifacts" if Path(path).is_dir() else "log_artifact"
         self.attempt(lambda client, id: getattr(client, what)(id, str(path), folder))
 
+    def text(self, text: str, name: str) -> None:
+        """Store a text as a file of that name with the run."""
+        self.attempt(lambda client, id: client.log_text(id, text, name))
+
     def dataset(self, name: str, digest: str, counts: Mapping[str, Any]) -> None:
         """Log which data the run saw: a name, a digest of at most 36 characters, and the counts of its splits."""
 
@@ -180,7 +183,7 @@ def run(
     current.tags(tags or {})
     for path in RECIPE:
         if path.is_file():
-            current.artifact(path)
+            current.text(public(path.read_text(encoding="utf-8")), path.name)
     try:
         yield current
     except BaseException as error:
@@ -274,11 +277,6 @@ def reason(error: Exception) -> str:
     """The first line of an error, cut to a readable length, without passwords."""
     lines = str(error).strip().splitlines()
     return public(lines[0] if lines else type(error).__name__)[:200]
-
-
-def public(text: str) -> str:
-    """The text without the user names and passwords in its addresses: http://user:word@host becomes http://host."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def say(sentence: str) -> None:

@@ -17,14 +17,13 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from brule.errors import BruleError
+from brule.errors import BruleError, public
 from brule.figures.curves import Curve, Panel, comparison
 from brule.figures.grids import cells, frames
 from brule.stages import experiments, table
 from brule.stages.paper import Request
 from brule.tracking import past
 from brule.tracking.past import Past, Store
-from brule.tracking.run import public
 
 TABLE = "table1"
 _ERROR = "validation/nme"
