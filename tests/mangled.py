@@ -51,7 +51,6 @@ def files() -> Iterator[tuple[str, bytes]]:
         "tif": encoded(scene(), "TIFF", exif=exif),
         "lzw.tif": encoded(scene(), "TIFF", compression="tiff_lzw"),
         "bmp": encoded(scene(), "BMP"),
-        "ico": encoded(scene(), "ICO"),
         "ppm": encoded(scene(), "PPM"),
     }
     rng = np.random.default_rng(0)
@@ -71,6 +70,8 @@ def files() -> Iterator[tuple[str, bytes]]:
     yield "whole.pixel.png", encoded(scene().resize((1, 1)), "PNG")
     yield "whole.line.jpg", encoded(scene().resize((700, 1)), "JPEG")
     yield "whole.large.jpg", encoded(scene().resize((1501, 1003)), "JPEG")
+    yield "icon.png", encoded(scene(), "ICO")
+    yield "program.jpg", encoded(scene(), "EPS")
     yield "empty.jpg", b""
     yield "text.jpg", b"no image at all\n" * 50
     yield "page.png", b"<html><body>404</body></html>"

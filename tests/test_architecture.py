@@ -69,7 +69,9 @@ DOORS: dict[str, tuple[str, ...]] = {
     "ruamel": ("documents", "stages.experiments"),
     "safetensors": ("detector.weights",),
     "av": ("detector.video",),
-    **dict.fromkeys(("dvc", "hydra", "omegaconf", "torchvision", "pickle", "dill", "yaml"), ()),
+    **dict.fromkeys(
+        ("dvc", "hydra", "omegaconf", "torchvision", "cv2", "imageio", "skimage", "pickle", "dill", "yaml"), ()
+    ),
 }
 # A room → the only libraries it may import.
 LIBRARIES: dict[str, set[str]] = {
@@ -230,6 +232,26 @@ def test_nothing_is_unpickled(name: str) -> None:
         for word in node.keywords if isinstance(node, ast.Call) else ():
             unsafe = (word.arg, ast.unparse(word.value)) in {("allow_pickle", "True"), ("weights_only", "False")}
             assert not unsafe, f"{name}:{word.value.lineno}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_of_others_are_decoded_behind_one_door(name: str) -> None:
+    """Whatever opens an image or a video says which formats it may be; photos of users are read by data.photos alone.
+
+    Others open what the project itself has drawn, which is PNG.
+    """
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and re.search(
+            r"\b(Image|PIL|av|ImageFile|plt|mpimg)\.(open|imread|Parser)$", called
+        ):
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if called == "av.open":
+                assert "'w'" in map(ast.unparse, node.args) or "format_whitelist" in given.get("options", "")
+            elif short(name) != "data.photos":
+                assert given.get("formats") == "['PNG']", f"{name}:{node.lineno} opens an image of any format"
+            else:
+                assert "FORMATS" in given.get("formats", "")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,24 +1,37 @@
 """Photos of every kind become the pixels that a viewer shows, and anything else gets one sentence."""
 
+import base64
 import io
+import json
+import struct
+import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from torch import Tensor, nn
 
+from brule.app import page
+from brule.app.sheet import opened
+from brule.data import photos
+from brule.data.crop import cut_file
+from brule.data.layouts import celeba_crop
 from brule.data.photos import picture
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.detector.prediction import Prediction
+from brule.detector.protocol import respond
 from brule.errors import BruleError
+from brule.stages.survey import survey
 
 sys.path.insert(0, str(Path(__file__).parent))
+import mangled
 from mangled import FILES, HEIGHT, WIDTH, scene
 
 
@@ -37,7 +50,14 @@ DETECTOR = Detector(Mean(), np.full((2, 2), 0.5, np.float32), Scheme.plain(["a",
 
 
 def seen(photo: Any) -> np.ndarray:
-    return np.asarray(picture(photo, "it", None, 64).image)
+    with picture(photo, "it", None, 64) as read:
+        return np.asarray(read.image)
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 6
+    return exif
 
 
 GREY = np.asarray(scene().convert("L"))
@@ -121,6 +141,155 @@ def test_any_file_is_answered_or_refused_in_one_sentence(tmp_path: Path, name: s
     else:
         assert np.isfinite(found.points).all()
         assert name.startswith(("whole", "cut", "noisy", "hole", "bomb"))
+
+
+DOORS: dict[str, Callable[[Path], object]] = {
+    "predict": DETECTOR.predict,
+    "prepare": lambda path: cut_file(path, None, 64),
+    "brule new": lambda path: survey(path.parent),
+    "brule shapes": lambda path: opened(path, "it"),
+    "brule serve": lambda path: page.read(path.read_bytes(), "it"),
+    "MLflow": lambda path: respond(
+        DETECTOR, json.dumps({"inputs": [{"image": base64.b64encode(path.read_bytes()).decode()}]}).encode()
+    ),
+    "celeba": celeba_crop,
+    "labels": photos.size,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_runs_a_program_that_calls_itself_a_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str
+) -> None:
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: started.append(door) or scene().im)
+    (tmp_path / "a.jpg").write_bytes(FILES["program.jpg"])
+    with pytest.raises(BruleError, match=r"readable image|its size cannot be read"):
+        DOORS[door](tmp_path / "a.jpg")
+    assert not started
+
+
+TAKING_TURNS = """
+import sys, threading
+from pathlib import Path
+from brule.data import photos
+from brule.data.crop import cut_file
+def memory(what):  # VmHWM: the peak; VmRSS: now
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(what))
+photos._MEMORY = photos._Memory(int(sys.argv[1]))
+before = memory("VmHWM")
+threads = [threading.Thread(target=cut_file, args=(Path(path), None, 64)) for path in sys.argv[2:]]
+[each.start() for each in threads]
+[each.join() for each in threads]
+print(memory("VmHWM") - before, memory("VmRSS") - before)
+"""
+
+
+def test_large_photos_take_turns_and_give_their_memory_back(tmp_path: Path) -> None:
+    path, allowed = tmp_path / "a.png", 100 * 2**20
+    Image.new("RGBA", (2000, 2000), 128).save(path, compress_level=1)  # 8 bytes a pixel, and 12 are counted
+    line = [sys.executable, "-c", TAKING_TURNS, str(allowed), *[str(path)] * 6]
+    told = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    peak, left = map(int, told.split())
+    assert 30 * 2**20 < peak < allowed
+    assert left < 15 * 2**20
+
+
+COUNTING = """
+import os, sys
+from pathlib import Path
+from brule.data import photos
+def peak():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+with photos.read(Path(sys.argv[1]), None, None):  # whatever is loaded only once
+    pass
+for path in map(Path, sys.argv[2:]):
+    if not os.fork():
+        need = []
+        counted = photos._need
+        photos._need = lambda *given: need.append(counted(*given)) or need[0]
+        before = peak()
+        with photos.read(path, None, None):
+            print(path.name, need[0], peak() - before, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+KINDS: dict[str, dict[str, Any]] = {
+    "rgb.png": {},
+    "rgba.png": {},
+    "i;16.png": {},
+    "la.png": {},
+    "p.png": {"transparency": 3},
+    "rgb.jpg": {"subsampling": 0, "progressive": True},
+    "cmyk.jpg": {},
+    "rgb.bmp": {},
+    "rgb.ppm": {},
+    "rgb.tga": {"compression": "tga_rle"},
+    "p.gif": {},
+    "rgb.tif": {"compression": "tiff_lzw", "strip_size": 2**30},
+    "rgba.tif": {},
+    "rgb.webp": {"lossless": True, "method": 0},
+    "rgba.webp": {"lossless": True, "method": 0},
+    "rgb.jp2": {},
+    "rgb.avif": {"speed": 10},
+}
+
+
+def test_no_photo_takes_more_memory_than_is_counted(tmp_path: Path) -> None:
+    side = 1024
+    for name, how in KINDS.items():
+        mode = name.partition(".")[0].upper()
+        image = Image.new(mode, (side, side))
+        image.save(tmp_path / name, exif=turned() if "png" not in name else b"", **how)
+    scene().save(tmp_path / "small.png")
+    paths = [str(tmp_path / name) for name in ("small.png", *KINDS)]
+    told = subprocess.run([sys.executable, "-c", COUNTING, *paths], capture_output=True, text=True, check=True).stdout
+    found = {line.split()[0]: tuple(map(int, line.split()[1:])) for line in told.splitlines()}
+    assert found.keys() == KINDS.keys()
+    noise = 3 * 2**20
+    assert not {name: taken for name, (need, taken) in found.items() if taken > need + noise}
+
+
+def test_a_small_file_of_a_vast_photo_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(mangled.png(13_000, 13_000, 8, 6))  # its pixels are missing: nothing looks at them
+    words = r"a\.png: has 13000x13000 pixels, which take 1\.9 GB to decode, but photos may take 1 GB; reduce it"
+    with pytest.raises(BruleError, match=words):
+        DETECTOR.predict(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(mangled.png(60_000, 60_000))
+    with pytest.raises(BruleError, match=r"b\.png: has 3600 million pixels, but at most 178 are decoded; reduce it"):
+        DETECTOR.predict(tmp_path / "b.png")
+    scene().save(tmp_path / "c.png")
+    found = list(DETECTOR.predictions([tmp_path / "a.png", tmp_path / "c.png"], [None, None], None, 2))
+    assert isinstance(found[0], BruleError) and isinstance(found[1], Prediction)
+
+
+def test_a_large_jpeg_needs_little_where_little_of_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene().save(tmp_path / "a.jpg")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 13_000, 13_000)  # of which the file holds only the beginning
+    (tmp_path / "a.jpg").write_bytes(data)
+    monkeypatch.setattr(photos, "LIMIT", 2**24)
+    with photos.read(tmp_path / "a.jpg", None, 64) as read:
+        assert (read.size, read.factor, read.image.size) == ((13_000, 13_000), 8, (1625, 1625))
+    with (
+        pytest.raises(BruleError, match=r"a\.jpg: has 13000x13000 pixels"),
+        photos.read(tmp_path / "a.jpg", None, None),
+    ):
+        pass
+
+
+def test_strips_are_converted_like_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    palette = scene().quantize(16)
+    palette.info["transparency"] = 3
+    deep = Image.fromarray(GREY.astype(np.uint16) * 257)
+    kinds = [palette, deep, *(scene().convert(mode) for mode in ("L", "1", "RGBA", "CMYK", "P", "YCbCr"))]
+    whole = [np.asarray(photos.rgb(image)) for image in kinds]
+    monkeypatch.setattr(photos, "_STRIP", 7 * WIDTH)
+    for image, expected in zip(kinds, whole, strict=True):
+        np.testing.assert_array_equal(photos.rgb(image), expected)
 
 
 WRONG: dict[str, Any] = {

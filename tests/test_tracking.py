@@ -12,7 +12,8 @@ import pytest
 
 from brule import tracking
 from brule.config import Config, read
-from brule.tracking.store import closed, public, reason
+from brule.errors import public
+from brule.tracking.store import closed, reason
 
 mlflow = pytest.importorskip("mlflow")
 

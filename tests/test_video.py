@@ -124,6 +124,30 @@ def test_what_is_not_a_whole_video_gets_one_sentence(
         list(frames(clip))
 
 
+def test_a_playlist_that_calls_itself_a_video_opens_no_other_file(clip: Path, tmp_path: Path) -> None:
+    other = clip.with_name("other.ts")
+    with av.open(str(clip)) as source, av.open(str(other), "w", format="mpegts") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    for text in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{other}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile {other.name}\n",
+    ):
+        playlist = clip.with_name("list.mp4")
+        playlist.write_text(text)
+        with pytest.raises(BruleError, match=r"list\.mp4: is not a whole video"):
+            list(frames(playlist))
+
+
+def test_vast_frames_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "LARGEST", 1000)
+    with pytest.raises(BruleError, match=r"has frames of 160x120 pixels, but at most 1000 are decoded; reduce it"):
+        list(frames(clip))
+
+
 def seen(*pictures: np.ndarray) -> Iterator[Frame]:
     return (Frame(number, number / 20, pixels) for number, pixels in enumerate(pictures))
 

@@ -76,7 +76,8 @@ def kinds(folder: Path, plain: Path) -> dict[str, Path]:
 def test_the_picture_is_what_the_detector_saw(site: Any, page: Page, models: Path, tmp_path: Path) -> None:
     for path in kinds(tmp_path, models / "photos" / "a.png").values():
         told = landmarks(site, path)
-        np.testing.assert_array_equal(pixels(told["picture"]), photos.picture(path, "", None, 64).image)
+        with photos.picture(path, "", None, 64) as read:
+            np.testing.assert_array_equal(pixels(told["picture"]), read.image)
         np.testing.assert_allclose(told["points"], page.detector.predict(path).points, atol=1e-3)
     assert landmarks(site, tmp_path / "turned.jpg")["width"] == 90
 

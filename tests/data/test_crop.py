@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brule.data import crop
 from brule.data.crop import Square, around, centred, cut, cut_file, to_units
 from brule.errors import BruleError
 
@@ -80,6 +81,28 @@ def test_borders_are_reflected():
     np.testing.assert_array_equal(pixels[10:50, 10:50], inside)
     np.testing.assert_array_equal(pixels[10:50, :10], inside[:, 9::-1])
     np.testing.assert_array_equal(pixels[50:, 10:50], inside[:-11:-1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_a_vast_photo_only_what_the_square_needs_is_reflected(seed: int, monkeypatch: pytest.MonkeyPatch):
+    rng = np.random.default_rng(seed)
+    # Smooth, since PIL filters rows or columns first, whichever is less work, and rounds between the two.
+    image = Image.fromarray(rng.integers(0, 256, (12, 17, 3), dtype=np.uint8)).resize((130, 90))
+    squares = [Square(*rng.uniform((-20, -20, 5), (150, 110, 150))) for _ in range(30)]
+
+    def every() -> list[np.ndarray | None]:
+        return [cut(image, each, 16) if reachable(each, image) else None for each in squares]
+
+    whole = every()
+    monkeypatch.setattr(crop, "VAST", 0)
+    for one, other in zip(whole, every(), strict=True):
+        assert one is None or other is None or np.abs(one.astype(int) - other).max() <= 3
+
+
+def reachable(square: Square, image: Image.Image) -> bool:
+    half = square.side / 2
+    across = -image.width < square.x - half and square.x + half < 2 * image.width
+    return across and -image.height < square.y - half and square.y + half < 2 * image.height
 
 
 def test_a_face_outside_the_image_is_refused(tmp_path: Path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -13,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from brule.app.reduced import reduced
 from brule.app.samples import Sample
 from brule.data import photos
 from brule.data.crop import around, cut, to_units
@@ -33,7 +33,6 @@ SHOWN = 1600
 """Pixels of the longer side of a picture that is sent back, at most."""
 _SMALL = 256
 """Pixels of the longer side up to which a picture is sent back as an exact PNG."""
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _UNNAMED = "photo"
 _LONGEST_NAME = 120
 
@@ -122,29 +121,17 @@ def file_name(text: str) -> str:
 
 
 def read(data: bytes, name: str) -> Image.Image:
-    """The photo in an uploaded file, RGB and upright. Raises BruleError, beginning with `name`, if it cannot be read.
-
-    Only formats that PIL decodes itself are accepted: for some others it would run a program on bytes from a browser.
-    """
+    """The photo in an uploaded file, RGB and upright. Raises BruleError, beginning with `name`, if it is none."""
     if not data:
         raise BruleError(f"{name}: the file is empty; choose a photo")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about size: PIL itself refuses photos of more than 179 megapixels
-            Image.init()
-            image = Image.open(io.BytesIO(data), formats=[kind for kind in _FORMATS if kind in Image.OPEN])
-    except UnidentifiedImageError:
-        raise BruleError(f"{name}: is not a readable image; choose a JPEG, PNG, WebP or TIFF file") from None
-    except Exception as error:  # on a damaged file PIL's decoders raise whatever they stumble over
-        raise BruleError(f"{name}: cannot be read ({' '.join(str(error).split())}); choose another image") from None
-    return photos.picture(image, name, None, SHOWN).image
+    with photos.read(io.BytesIO(data), None, None, name, "choose a JPEG, PNG, WebP or TIFF file") as picture:
+        return picture.image
 
 
 def data_url(image: Image.Image, longest: int = SHOWN) -> str:
     """A picture as a data: URL, reduced to `longest` pixels if it is larger. Small ones are exact, as PNG."""
-    reduced = image.copy()
-    reduced.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    stream, small = io.BytesIO(), max(reduced.size) <= _SMALL
-    reduced.save(stream, "PNG") if small else reduced.save(stream, "JPEG", quality=92, subsampling=0)
+    shown = reduced(image, longest)
+    stream, small = io.BytesIO(), max(shown.size) <= _SMALL
+    shown.save(stream, "PNG") if small else shown.save(stream, "JPEG", quality=92, subsampling=0)
     kind = "png" if small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,13 +1,20 @@
-"""A picture as a JPEG, small enough for a page."""
+"""Pictures small enough for a page."""
 
 import io
 
 from PIL import Image
 
 
+def reduced(image: Image.Image, longest: int) -> Image.Image:
+    """The image, or a smaller one whose longer side has `longest` pixels. It never copies the large one."""
+    if max(image.size) <= longest:
+        return image
+    width, height = (max(1, round(side * longest / max(image.size))) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
 def jpeg(image: Image.Image, longest: int) -> bytes:
     """The bytes of a JPEG file, its longer side reduced to `longest` pixels if it is longer."""
-    reduced, stream = image.copy(), io.BytesIO()
-    reduced.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    reduced.save(stream, "JPEG", quality=95, subsampling=0)
+    stream = io.BytesIO()
+    reduced(image, longest).save(stream, "JPEG", quality=95, subsampling=0)
     return stream.getvalue()

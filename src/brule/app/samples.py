@@ -53,10 +53,12 @@ def _own(folder: Path) -> list[Sample]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise BruleError(f"{folder}: there are no photos in this folder; give --samples a folder of photos")
-    return [
-        Sample(path.name, path.read_bytes(), jpeg(photos.picture(path, str(path), None, _THUMBNAIL).image, _THUMBNAIL))
-        for path in found[:COUNT]
-    ]
+    return [Sample(path.name, path.read_bytes(), _thumbnail(path)) for path in found[:COUNT]]
+
+
+def _thumbnail(path: Path) -> bytes:
+    with photos.picture(path, str(path), None, _THUMBNAIL) as read:
+        return jpeg(read.image, _THUMBNAIL)
 
 
 def _tested(detector: Detector) -> list[Sample]:

@@ -58,8 +58,8 @@ class Record:
 
 def opened(path: Path, name: str) -> Photo:
     """A photo to click on. Raises BruleError naming the path if it cannot be read."""
-    read = photos.picture(path, str(path), None, _THUMBNAIL)
-    return Photo(name, read.size, path, jpeg(read.image, _THUMBNAIL))
+    with photos.picture(path, str(path), None, _THUMBNAIL) as read:
+        return Photo(name, read.size, path, jpeg(read.image, _THUMBNAIL))
 
 
 def recorded(path: Path) -> tuple[Scheme | None, list[Record]]:
@@ -262,7 +262,8 @@ def _revision(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _picture(path: Path) -> bytes:
-    return jpeg(photos.picture(path, str(path), None, SHOWN).image, SHOWN)
+    with photos.picture(path, str(path), None, SHOWN) as read:
+        return jpeg(read.image, SHOWN)
 
 
 def _times(size: tuple[int, int] | None) -> str:

@@ -281,9 +281,9 @@ def _write_one(args: argparse.Namespace, path: Path, answer: Prediction, scheme:
         from brule.data.photos import picture
         from brule.figures import grids
 
-        read = picture(path, str(path), None, grids.LONGEST)
-        points = (answer.points + 0.5) / read.factor - 0.5
-        grids.photo(read.image, points, place.with_name(f"{place.name}.png"), scheme)
+        with picture(path, str(path), None, grids.LONGEST) as read:
+            points = (answer.points + 0.5) / read.factor - 0.5
+            grids.photo(read.image, points, place.with_name(f"{place.name}.png"), scheme)
 
 
 def _write_table(args: argparse.Namespace, found: dict[Path, Prediction]) -> None:

@@ -121,8 +121,8 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
             if isinstance(answer, BruleError):
                 raise answer
             square = around(answer.points, *detector.framing)
-            picture = photos.picture(path, str(path), square.side, detector.image_size)
-            crop = cut_picture(picture, square, detector.image_size)
+            with photos.picture(path, str(path), square.side, detector.image_size) as picture:
+                crop = cut_picture(picture, square, detector.image_size)
         except BruleError as error:
             failures.append(str(error))
             print(" ".join(str(error).split()), file=sys.stderr)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from brule.config.schema import Config, Stage, WrongError
 from brule.documents import parse_yaml, read_text
-from brule.errors import BruleError, brief, quoted
+from brule.errors import BruleError, brief, public, quoted
 from brule.maths.family import Family
 
 
@@ -71,7 +71,7 @@ def _named_keys(place: tuple[int | str, ...]) -> Iterable[str]:
 
 
 def flatten(section: BaseModel) -> dict[str, Any]:
-    """{'loss.c7': 1e5, …}: every parameter under its dotted name, as DVC and MLflow show it."""
+    """{'loss.c7': 1e5, …}: every parameter under its dotted name, as DVC and MLflow show it, without secrets."""
     flat: dict[str, Any] = {}
 
     def visit(value: Any, key: str) -> None:
@@ -79,7 +79,7 @@ def flatten(section: BaseModel) -> dict[str, Any]:
             for name, inner in value.items():
                 visit(inner, f"{key}.{name}" if key else str(name))
         else:
-            flat[key] = value
+            flat[key] = public(value) if isinstance(value, str) else value
 
     visit(section.model_dump(mode="json", by_alias=True), "")
     return flat

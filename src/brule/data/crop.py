@@ -23,6 +23,10 @@ Pixels = npt.NDArray[np.uint8]
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
+VAST = 2**25
+"""Pixels. A larger photo is cut down to what the square needs before its border is reflected, to spare the memory."""
+
+
 class Square(NamedTuple):
     """A square of an image, in continuous image coordinates (0 at the edge of the first pixel, y down)."""
 
@@ -91,11 +95,27 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
             raise BruleError(
                 "the object lies outside the image; check that its landmarks or box are in this image's pixels"
             )
+        if (image.width + pad[0] + pad[2]) * (image.height + pad[1] + pad[3]) > VAST:
+            x, y = (_needed(*axis, size) for axis in ((left, right, image.width), (top, bottom, image.height)))
+            image = image.crop((x[0], y[0], x[1], y[1]))
+            left, right, top, bottom = left - x[0], right - x[0], top - y[0], bottom - y[0]
         spread = ((pad[1], pad[3]), (pad[0], pad[2]), (0, 0))
         image = Image.fromarray(np.pad(np.asarray(image), spread, mode="symmetric"))
         left, right, top, bottom = left + pad[0], right + pad[0], top + pad[1], bottom + pad[1]
     box = (left, top, min(right, image.width), min(bottom, image.height))
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _needed(start: float, end: float, length: int, size: int) -> tuple[int, int]:
+    """The pixels, of so many in a row, on which the stretch from `start` to `end` depends when `size` are made of it.
+
+    The filter sees two of its own pixels beyond either end, and what is reflected begins at the border.
+    """
+    filtered = 2 * max(1.0, (end - start) / size) + 1
+    first = 0 if start < 0 else math.floor(start - filtered)
+    last = length if end > length else math.ceil(end + filtered)
+    first, last = min(first, math.floor(2 * length - end - filtered)), max(last, math.ceil(-start + filtered))
+    return max(0, first), min(length, last)
 
 
 def cut_picture(picture: Picture, square: Square | None, size: int) -> Pixels:
@@ -110,8 +130,8 @@ def cut_file(path: Path, square: Square | None, size: int) -> Pixels:
 
     Raises BruleError naming the file if it is missing, is not a whole image, or does not hold the square.
     """
-    picture = photos.read(path, square.side if square else None, size)
-    try:
-        return cut_picture(picture, square, size)
-    except BruleError as error:
-        raise BruleError(f"{path}: {error}") from None
+    with photos.read(path, square.side if square else None, size) as picture:
+        try:
+            return cut_picture(picture, square, size)
+        except BruleError as error:
+            raise BruleError(f"{path}: {error}") from None

@@ -1,9 +1,11 @@
 """From a location to a path on this disk: downloads resume and are checked, archives unpack into their folder only."""
 
+import base64
 import errno
 import hashlib
 import http.client
 import lzma
+import netrc
 import os
 import re
 import shutil
@@ -15,10 +17,10 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from brule import files
 from brule.errors import BruleError
@@ -151,15 +153,19 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
     location if it does not exist, cannot be fetched, or has another sha256. `key` is the parameter that these sentences
     name.
     """
-    scheme = urlsplit(location).scheme.lower()
+    parts = address(location, key)
+    scheme = parts.scheme.lower()
     if scheme in ("http", "https"):
-        folder = files.root() / ".resume" / "downloads" / hashlib.sha256(location.encode()).hexdigest()[:16]
+        # What has arrived belongs to the address, so that a new signature goes on with it; if the server agrees, see
+        # `Resuming`. What is whole belongs to the signature as well, which may be the number of another file.
+        partial = files.root() / ".resume" / "downloads" / files.sha(f"{parts.hostname}{parts.path}".encode())
+        whole = partial / files.sha(location.encode())
         try:
-            yield _download(location, sha256, folder)
+            yield _download(location, parts, sha256, partial, whole)
         except DamagedError:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(whole)
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(whole)
         return
     path = _path(location, scheme, key)
     if path.is_dir() and sha256 is not None:
@@ -169,6 +175,23 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
         if actual != _hexadecimal(sha256):
             raise BruleError(f"{path}: its sha256 is {actual}, not {sha256}; correct the file or the digest")
     yield path
+
+
+def address(location: str, key: str = "data.location") -> SplitResult:
+    """The parts of a location. Raises BruleError if it looks like a URL, and is none."""
+    try:
+        parts = urlsplit(location)
+        parts.port  # noqa: B018 (which is parsed only when asked for)
+        location.encode()
+    except ValueError:
+        raise BruleError(f"{ascii(location)[1:-1]}: is not a valid address; set {key} to another") from None
+    return parts
+
+
+def _remove(whole: Path) -> None:
+    shutil.rmtree(whole, ignore_errors=True)
+    with suppress(OSError):  # something else is there
+        whole.parent.rmdir()
 
 
 def digest(path: Path) -> str:
@@ -197,14 +220,16 @@ def _hexadecimal(sha256: str) -> str:
     return sha256.strip().lower().removeprefix("sha256:")
 
 
-def _download(url: str, sha256: str | None, folder: Path) -> Path:
+def _download(location: str, parts: SplitResult, sha256: str | None, partial: Path, folder: Path) -> Path:
     import pooch  # here, since whoever only unpacks or reads needs no downloads
 
-    name = PurePosixPath(unquote(urlsplit(url).path)).name or "download"
+    name = PurePosixPath(unquote(parts.path)).name or "download"
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
+    url = quote(urlunsplit(plain), safe="!#$%&'()*+,/:;=?@[]~")
     pooch.get_logger().setLevel("WARNING")
     known = None if sha256 is None else f"sha256:{_hexadecimal(sha256)}"
-    fetcher = Resuming(folder / f"{name}.part")
-    with files.writing(folder):
+    fetcher = Resuming(partial / f"{name}.part", location, _login(parts))
+    with files.writing(partial):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             return Path(pooch.retrieve(url, known, fname=name, path=folder, downloader=fetcher))
@@ -212,8 +237,22 @@ def _download(url: str, sha256: str | None, folder: Path) -> Path:
             found = re.search(r"got ([0-9a-f]{64})", str(error))
             actual = found.group(1) if found else "different"
             raise BruleError(
-                f"{url}: the download's sha256 is {actual}, not {sha256}; correct the URL or the digest"
+                f"{location}: the download's sha256 is {actual}, not {sha256}; correct the URL or the digest"
             ) from None
+
+
+def _login(parts: SplitResult) -> str | None:
+    """The header Authorization, from the user and the password in the address, or else in ~/.netrc (or NETRC)."""
+    user, word = (unquote(part) if part else "" for part in (parts.username, parts.password))
+    if not user and not word:
+        try:
+            found = netrc.netrc(os.environ.get("NETRC")).authenticators(parts.hostname or "")
+        except (OSError, UnicodeError, netrc.NetrcParseError):
+            found = None
+        if not found:
+            return None
+        user, _, word = found
+    return "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode()
 
 
 class _BrokenError(Exception):
@@ -229,33 +268,45 @@ class Resuming:
     It resumes only if the server confirms, by a strong ETag or a date, that the file is still the same (If-Range).
     """
 
-    def __init__(self, partial: Path, attempts: int = ATTEMPTS, pause: float = 1.0) -> None:
-        self.partial, self.attempts, self.pause = partial, attempts, pause
+    def __init__(
+        self, partial: Path, location: str, login: str | None, attempts: int = ATTEMPTS, pause: float = 1.0
+    ) -> None:
+        """`location`: what errors call the URL. `login`: for the header Authorization."""
+        self.partial, self.location, self.login = partial, location, login
+        self.attempts, self.pause = attempts, pause
         self.voucher = partial.with_name(f"{partial.name}.voucher")
 
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
-        """Called by pooch. Raises BruleError naming the URL."""
+        """Called by pooch. Raises BruleError naming the location."""
         for attempt in range(1, self.attempts + 1):
             try:
                 self._continue(url)
                 break
+            except (http.client.InvalidURL, ValueError):
+                raise BruleError(f"{self.location}: is not an address that can be fetched; correct it") from None
             except _PASSING as error:
                 if isinstance(error, urllib.error.HTTPError) and error.code < http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise BruleError(
-                        f"{url}: the server answered {error.code} {error.reason}; correct the URL"
-                    ) from None
+                    raise BruleError(self._refusal(error.code)) from None
                 if attempt == self.attempts:
-                    reason = getattr(error, "reason", error)
                     raise BruleError(
-                        f"{url}: the download was interrupted ({reason}); run again to resume it"
+                        f"{self.location}: the download was interrupted ({_reason(error)}); run again to resume it"
                     ) from None
                 time.sleep(self.pause * attempt)
         os.replace(self.partial, output_file)
         self.voucher.unlink(missing_ok=True)
 
+    def _refusal(self, code: int) -> str:
+        """In the words of the standard: the server's own may repeat what was asked for, with its secrets."""
+        answer = f"{self.location}: the server answered {code} {http.client.responses.get(code, '')}".rstrip()
+        if code not in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+            return f"{answer}; correct the URL"
+        return f"{answer}; give it a valid signature, or put the user and the password for the server into ~/.netrc"
+
     def _continue(self, url: str) -> None:
         have = self.partial.stat().st_size if self.partial.exists() and self.voucher.exists() else 0
         request = urllib.request.Request(url, headers={"User-Agent": "brule", "Accept-Encoding": "identity"})
+        if self.login:
+            request.add_unredirected_header("Authorization", self.login)  # no other server gets it
         if have:
             request.add_header("Range", f"bytes={have}-")
             request.add_header("If-Range", self.voucher.read_text(encoding="utf-8"))
@@ -290,3 +341,12 @@ class Resuming:
             arrived = stream.tell()
         if total is not None and arrived != total:
             raise _BrokenError(f"{arrived} of {total} bytes arrived")
+
+
+def _reason(error: Exception) -> str:
+    """What ended a connection, in the words of the system; those of the server may repeat what was asked for."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code}"
+    if isinstance(error, http.client.HTTPException):
+        return type(error).__name__
+    return str(getattr(error, "reason", error))

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image, UnidentifiedImageError
-
+from brule.data import photos
 from brule.data.crop import SUFFIXES, Square
 from brule.errors import BruleError
 from brule.terminal import track
@@ -126,11 +125,7 @@ def scan_celeba(roots: Sequence[Path]) -> list[Found]:
 
 def celeba_crop(path: Path) -> Square:
     """The crop of an aligned image at any scale. Raises BruleError if its sides are not in the ratio 178 to 218."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError):
-        raise BruleError(f"{path.name}: is not a readable image; replace or remove the file") from None
+    width, height = photos.size(path)
     scale = width / CELEBA_SIZE[0]
     if abs(height / CELEBA_SIZE[1] / scale - 1) > 0.02:
         raise BruleError(f"{path.name}: is {width}x{height}, not CelebA's aligned 178x218; give img_align_celeba")

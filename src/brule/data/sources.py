@@ -15,7 +15,7 @@ from brule.data.landmarks import Labels, format_pts, read_shapes, to_json
 from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
 from brule.data.matching import KEY, Images, agree, match
 from brule.data.schemes import IBUG68, Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, public
 from brule.terminal import track
 
 
@@ -69,7 +69,7 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
         scheme = IBUG68 if data.source == "synthetic" else SOURCES[data.source].scheme
         manifest: dict[str, Any] = {
             "source": data.source,
-            "location": data.location,
+            "location": public(data.location) if data.location else None,
             "licence": licence,
             "sha256": sha256,
             "scheme": scheme.to_json() if scheme else None,
@@ -77,13 +77,17 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
             "shapes": None,
         }
         if labels:
-            manifest["labels"] = data.labels
+            manifest["labels"] = public(str(data.labels))
             manifest["scheme"] = labels.scheme.to_json() if labels.scheme else manifest["scheme"]
         if data.extra:
             place = data.extra.location
             extra, sha256, _ = _gather(data.extra.source, place, data.extra.sha256, folder, extra=True)
             licence = SOURCES[data.extra.source].licence
-            manifest["extra"] = data.extra.model_dump(mode="json") | {"licence": licence, "sha256": sha256}
+            manifest["extra"] = data.extra.model_dump(mode="json") | {
+                "location": public(str(place)),
+                "licence": licence,
+                "sha256": sha256,
+            }
             records += extra
         if shapes:
             manifest["shapes"] = "shapes.json"

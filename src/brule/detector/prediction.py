@@ -160,9 +160,9 @@ def _first(sight: Sight, asked: _Asked, searching: bool) -> _Crop | BruleError:
 
 def _searched(sight: Sight, asked: _Asked, judge: Judge) -> Square:
     """Where in the photo the object is. It is read as finely as the smallest squares need."""
-    read = photos.picture(asked.photo, asked.name, None, math.ceil(sight.size / min(SIDES)))
-    found = search(sight.look, judge, sight.framing, sight.size, read.image)
-    return Square(*(value * read.factor for value in found))
+    with photos.picture(asked.photo, asked.name, None, math.ceil(sight.size / min(SIDES))) as read:
+        found = search(sight.look, judge, sight.framing, sight.size, read.image)
+        return Square(*(value * read.factor for value in found))
 
 
 def _judged(sight: Sight, found: Sequence[_Found], averaged: bool) -> Iterator[Prediction]:
@@ -194,12 +194,12 @@ def _closer(sight: Sight, asked: _Asked, found: _Found | BruleError) -> _Crop | 
 
 
 def _crop(asked: _Asked, square: Square | None, size: int) -> _Crop:
-    picture = photos.picture(asked.photo, asked.name, square.side if square else None, size)
-    square = square or centred(*picture.size)
-    try:
-        return _Crop(square, cut_picture(picture, square, size))
-    except BruleError as error:
-        raise BruleError(f"{asked.name}: {error}") from None
+    with photos.picture(asked.photo, asked.name, square.side if square else None, size) as picture:
+        square = square or centred(*picture.size)
+        try:
+            return _Crop(square, cut_picture(picture, square, size))
+        except BruleError as error:
+            raise BruleError(f"{asked.name}: {error}") from None
 
 
 def _boxed(box: Box, framing: Framing, name: str) -> Square:

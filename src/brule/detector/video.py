@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv"})
+LARGEST = 2**26
+"""Pixels of a frame, at most: twice those of 8K. A small file can hold vast ones."""
+_FORMATS = "asf,avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,m4v,h264,hevc,ogg"
+"""FFmpeg's names for what SUFFIXES stand for."""
 INSTALL = "pip install -e '.[video]' -c constraints.txt"
 _TICKS = 90_000  # per second, in the times of a written file
 _CRF = {"crf": "18"}  # for x264: almost indistinguishable from the original
@@ -69,10 +73,18 @@ def _opened(path: Path) -> Iterator[InputContainer]:
     if not path.is_file():
         raise BruleError(f"{path}: there is no such file; give the path of a video")
     try:
-        # Only this file: a playlist disguised as a video may name other files and other computers.
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+        # Only this file: a playlist disguised as a video may name other files and other computers, and a text or a
+        # picture is no video, whatever it is called.
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file", "format_whitelist": _FORMATS}) as container:
             if not container.streams.video:
                 raise BruleError(f"{path}: has no pictures in it; give a video")
+            decoder = container.streams.video[0].codec_context
+            if decoder.width * decoder.height > LARGEST:
+                raise BruleError(
+                    f"{path}: has frames of {decoder.width}x{decoder.height} pixels, but at most {LARGEST} are "
+                    "decoded; reduce it"
+                )
+            decoder.options = {"max_pixels": str(LARGEST)}  # a later frame may be larger
             yield container
     except av.FFmpegError as error:
         reason = " ".join(str(error.strerror or error).lower().split())

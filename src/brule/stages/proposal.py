@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 from brule import config, files, machine
 from brule.config import Config
 from brule.data.crop import cut_file
-from brule.data.download import local, unpacked
+from brule.data.download import address, local, unpacked
 from brule.data.landmarks import Labels, Points, read_shapes
 from brule.data.layouts import Record
 from brule.data.prepare import SPLITS, Crop, frame, framed
@@ -80,6 +80,9 @@ def propose(
     root = Path()
     experiments.workspace(root)  # is this a project?
     base = experiments.committed(root)
+    for place, key in ((location, "PHOTOS"), (shapes, "--shapes")):
+        if place and "://" in place:
+            _open_to_all(place, key)
     name = _name(location, name)
     experiment, sheet = root / "experiments" / f"{name}.yaml", root / "results" / f"{name}-sheet.png"
     if experiment.exists() and not replace:
@@ -130,13 +133,28 @@ def propose(
     return proposal
 
 
+_SECRETS = re.compile(r"sig|token|key|secret|pass|cred|auth|^x-(amz|goog)-", re.IGNORECASE)
+"""In the names of what a query gives."""
+
+
+def _open_to_all(location: str, key: str) -> None:
+    """Raise BruleError if a URL holds a secret: an experiment is a file that others see."""
+    parts = address(location, key)
+    given = (name for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    if parts.username or parts.password or any(map(_SECRETS.search, given)):
+        raise BruleError(
+            f"{location}: holds a password or a signature, which the experiment would keep; put the user and the "
+            "password into ~/.netrc, or download it and give the file"
+        )
+
+
 def _name(location: str, name: str | None) -> str:
     """The name given, if it can be an experiment's; else that of the place, made such a name."""
     if name is not None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
             raise BruleError(f"--name {name}: is not a name for an experiment; use letters, digits, - and _")
         return name
-    place = urlsplit(location).path if "://" in location else str(Path(location).expanduser().resolve())
+    place = address(location, "PHOTOS").path if "://" in location else str(Path(location).expanduser().resolve())
     stem = Path(place).name.split(".")[0]
     made = re.sub(r"[^a-z0-9_]+", "-", stem.lower()).strip("-_")
     if not made:

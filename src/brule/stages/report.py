@@ -162,7 +162,7 @@ def _monitors(run: Findings) -> list[dict[str, Any]]:
 def _embedded(png: bytes) -> dict[str, Any]:
     """A picture for a data: address. A PNG stays as it is, unless it is large: then it becomes a WebP, and smaller."""
     kind, data = "png", png
-    with Image.open(io.BytesIO(png)) as picture:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         width, height = picture.size
         if len(png) > LARGE:
             small = picture.convert("RGB")

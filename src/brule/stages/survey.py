@@ -93,10 +93,10 @@ def _passed(folder: Path, found: set[Path]) -> dict[str, int]:
 
 def _look(path: Path) -> tuple[tuple[int, int], Pixels] | BruleError:
     try:
-        picture = photos.read(path, None, SIDE)
+        with photos.read(path, None, SIDE) as picture:
+            return picture.size, cut_picture(picture, None, SIDE)
     except BruleError as error:
         return error
-    return picture.size, cut_picture(picture, None, SIDE)
 
 
 # How large the object stands in the largest centred square.

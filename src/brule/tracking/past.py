@@ -69,7 +69,9 @@ class Store:
             found = sorted((match for match in listed if match), key=lambda match: int(match[2]))
             last = {int(match[1]): match[0] for match in found}
             files = {step: self._client.download_artifacts(run.id, last[step], folder) for step in sorted(last)}
-            return {step: np.asarray(Image.open(Path(file)).convert("RGB")) for step, file in files.items()}
+            return {
+                step: np.asarray(Image.open(Path(file), formats=["PNG"]).convert("RGB")) for step, file in files.items()
+            }
 
 
 def read() -> Store:

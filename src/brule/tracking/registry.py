@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 
-from brule.errors import BruleError
+from brule.errors import BruleError, public
 from brule.tracking.run import Run
-from brule.tracking.store import alone, available, missing, opened, place, public, reason, say
+from brule.tracking.store import alone, available, missing, opened, place, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from brule.config import Config
-from brule.errors import BruleError
+from brule.errors import BruleError, public
 from brule.terminal import SHOWN
 from brule.tracking import database
-from brule.tracking.store import available, closed, opened, own, place, public, reason, say
+from brule.tracking.store import available, closed, opened, own, place, reason, say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -99,7 +99,11 @@ class Run:
         """Add a picture, a file or a uint8 array (H, W, 3), to the gallery `key` at a step."""
 
         def write(client: MlflowClient, id: str) -> None:
-            pixels = np.asarray(Image.open(image).convert("RGB")) if isinstance(image, str | Path) else image
+            pixels = (
+                np.asarray(Image.open(image, formats=["PNG"]).convert("RGB"))
+                if isinstance(image, str | Path)
+                else image
+            )
             client.log_image(id, pixels, key=key, step=step, synchronous=True)
 
         self.attempt(write)
@@ -108,6 +112,10 @@ class Run:
         """Store a file, or a folder with all its files, with the run."""
         what = "log_artifacts" if Path(path).is_dir() else "log_artifact"
         self.attempt(lambda client, id: getattr(client, what)(id, str(path), folder))
+
+    def text(self, text: str, name: str) -> None:
+        """Store a text as a file of that name with the run."""
+        self.attempt(lambda client, id: client.log_text(id, text, name))
 
     def dataset(self, name: str, digest: str, counts: Mapping[str, Any]) -> None:
         """Log which data the run saw: a name, a digest of at most 36 characters, and the counts of its splits."""
@@ -182,7 +190,7 @@ def run(
     current.tags(tags or {})
     for path in RECIPE:
         if path.is_file():
-            current.artifact(path)
+            current.text(public(path.read_text(encoding="utf-8")), path.name)
     try:
         yield current
     except BaseException as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from brule.errors import public
 from brule.files import root
 from brule.tracking import database
 
@@ -97,11 +98,6 @@ def reason(error: Exception) -> str:
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")]
     cause = re.sub(r"^\(sqlite3\.\w+\) ", "", lines[0] if lines else type(error).__name__)
     return public(cause)[:200]
-
-
-def public(text: str) -> str:
-    """The text without the user names and passwords in its addresses: http://user:word@host becomes http://host."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def say(sentence: str) -> None:
