@@ -1,4 +1,4 @@
-"""The one exception that reaches a user as a sentence instead of a traceback: how it quotes, and what it never tells."""
+"""The one exception that reaches a user as a sentence, not a traceback: how it quotes, and what it never tells."""
 
 import re
 import reprlib

@@ -18,7 +18,7 @@ from brule.app.samples import Sample
 from brule.app.server import BYTES, JSON, InTurn
 from brule.detector import protocol
 from brule.detector.prediction import Box
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 
 LARGEST = 32 * 2**20
 """Bytes of a request to /invocations, at most: a photo file of 24 MB in base64."""
@@ -84,7 +84,7 @@ def _box(text: str | None) -> Box | None:
     try:
         return None if text is None else [float(value) for value in text.split(",")]
     except ValueError:
-        raise BruleError(f"the box {text[:60]!r} is not valid; give x,y,width,height in pixels") from None
+        raise BruleError(f"the box {quoted(text)} is not valid; give x,y,width,height in pixels") from None
 
 
 def _shape(data: bytes) -> tuple[npt.NDArray[np.float64], int]:
