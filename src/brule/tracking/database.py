@@ -88,7 +88,7 @@ def _make(database: Path) -> None:
 
 def _follow(database: Path) -> dict[Path, int]:
     """{former folder of the project: how many locations below it now lie below the database's}."""
-    home, found = database.parent, {}
+    home, found = database.parent, dict[Path, int]()
     with _opened(database) as tables:
         places = [place for (place,) in tables.execute("SELECT artifact_location FROM experiments")]
         for place in places:
