@@ -84,7 +84,7 @@ def _box(text: str | None) -> Box | None:
     try:
         return None if text is None else [float(value) for value in text.split(",")]
     except ValueError:
-        raise BruleError(f"the box {text[:60]!r} is not valid; give x,y,width,height in pixels") from None
+        raise BruleError(f"the box {str(text)[:60]!r} is not valid; give x,y,width,height in pixels") from None
 
 
 def _shape(data: bytes) -> tuple[npt.NDArray[np.float64], int]:

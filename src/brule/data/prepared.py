@@ -77,11 +77,13 @@ def load_manifest(folder: Path | str) -> dict[str, Any]:
 
 def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     """The manifest of any stage. Raises BruleError with the given `mend` if it is missing or damaged."""
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise BruleError(f"{path}: is missing; {mend}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise BruleError(f"{path}: is missing; {mend}") from None
-    except ValueError:
+    except OSError as error:
+        raise BruleError(f"{path}: cannot be read ({str(error.strerror).lower()}); {mend}") from None
+    except (ValueError, RecursionError):
         raise BruleError(f"{path}: is damaged; {mend}") from None
     if not isinstance(manifest, dict):
         raise BruleError(f"{path}: is damaged; {mend}")
