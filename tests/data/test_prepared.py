@@ -1,6 +1,7 @@
 """Reading the prepared folder: labels only on request, and damage gets one sentence."""
 
 import builtins
+import os
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +98,14 @@ def test_parts_of_different_runs(folder: Path):
         prepared.load_shapes(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scheme": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scheme": 3}', "[" * 100_000, '{"scheme": {"flip": [1e999]}}'])
 def test_a_damaged_manifest(folder: Path, text: str):
     (folder / "manifest.json").write_text(text)
     with pytest.raises(BruleError):
         prepared.load_scheme(folder)
+
+
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(BruleError, match=r"manifest\.json: is missing"):
+        prepared.load_scheme(tmp_path)

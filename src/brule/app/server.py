@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from brule import terminal
-from brule.errors import BruleError
+from brule.errors import BruleError, brief, quoted
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +46,6 @@ BODIES = 8
 JSON, BYTES = "application/json", "application/octet-stream"
 """The types of bodies. A browser sends either to another site only if that site agrees; a form can send neither."""
 _OPEN = {None, "same-origin", "none"}  # Sec-Fetch-Site of the page itself, and of an address that somebody typed
-_SHOWN = 60  # characters of a value that a sentence repeats
 _FAULT = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -156,7 +155,7 @@ class InTurn:
         """
         told = request.headers.get("content-type", kind).partition(";")[0].strip().lower()
         if told != kind:
-            raise HTTPException(415, f"a request of type {told[:_SHOWN]!r} is not accepted; send Content-Type: {kind}")
+            raise HTTPException(415, f"a request of type {quoted(told)} is not accepted; send Content-Type: {kind}")
         async with self._room:
             try:
                 async with asyncio.timeout(SECONDS):
@@ -196,7 +195,7 @@ def application(index: str, routes: Sequence[Route], mend: str) -> ASGIApp:
         assert isinstance(error, HTTPException)
         sentence = error.detail
         if error.status_code in (404, 405):
-            sentence = f"{request.method} {request.url.path[:_SHOWN]} is not served here; {mend}"
+            sentence = f"{request.method} {brief(request.url.path)} is not served here; {mend}"
         return _error(request.headers, sentence, error.status_code, error.headers)
 
     all_routes = [Route("/", page), *routes, Mount("/static", StaticFiles(directory=_STATIC))]
@@ -227,12 +226,12 @@ def _refusal(scope: Scope) -> Response | None:
     headers, port = Headers(scope=scope), scope["server"][1]
     host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site")
     if host.lower() not in {f"{name}:{port}" for name in NAMES}:
-        sentence = f"there is no host {host[:_SHOWN]!r} here; use the address that the command printed"
+        sentence = f"there is no host {quoted(host)} here; use the address that the command printed"
         return _error(headers, sentence, 400)
     # Whoever follows a link to the page has left the other site, which sees nothing of it.
     linked = headers.get("sec-fetch-mode") == "navigate" and (scope["method"], scope["path"]) == ("GET", "/")
     if origin not in (None, f"http://{host}") or (site not in _OPEN and not linked):
-        asking = origin[:_SHOWN] if origin else "a request from elsewhere"
+        asking = brief(origin) if origin else "a request from elsewhere"
         return _error(headers, f"{asking}: pages of other sites may not ask here; open http://{host} instead", 403)
     return None
 

@@ -35,7 +35,8 @@ false (look once). The answer has one entry for each photo, in the same order:
 x and y are in pixels of the photo as displayed; 0 is the centre of the first pixel.
 
 A bad request gets status 400 and {"error": SENTENCE}, which names the first photo at fault. A request of more than
-32 MB gets 413, and one that is not JSON gets 415. GET /ping tells you whether the server is up.
+32 MB gets 413, one that is not JSON 415, and one that is not whole within a minute 408. GET /ping tells you whether
+the server is up.
 
 The model is a file or a model in MLflow's registry: models:/brule@champion is the best that `evaluate` has registered.
 MLflow's own server has the same API: mlflow models serve -m models:/brule@champion --env-manager local

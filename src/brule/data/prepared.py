@@ -78,7 +78,7 @@ def load_manifest(folder: Path | str) -> dict[str, Any]:
 
 def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     """The manifest of any stage. Raises BruleError with the given `mend` if it is missing or damaged."""
-    if not path.exists():
+    if not path.is_file():  # reading a pipe would wait for ever
         raise BruleError(f"{path}: is missing; {mend}")
     text, manifest = read_text(path), None
     with suppress(BruleError):

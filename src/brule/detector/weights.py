@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 from brule.files import write_bytes
 
 M = TypeVar("M", bound=nn.Module)
@@ -30,7 +30,6 @@ LARGEST_MAP = 2**26
 """Numbers in one layer's answer to one image, at most: a quarter of a gigabyte."""
 HEAVIEST = 1e4
 """No weight of a file is larger. Trained ones stay below a thousand."""
-_QUOTED = 60  # characters of a value that a sentence repeats
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,7 @@ def load(path: Path | str, kind: Kind) -> tuple[dict[str, Any], dict[str, Tensor
         raise BruleError(f"{path}: a safetensors file, but not a brule {kind.name}; {kind.mend}") from None
     if written != kind.format:
         raise BruleError(
-            f"{path}: it has format {str(written)[:_QUOTED]}, but this brule reads {kind.format}; "
-            "use the brule that wrote it"
+            f"{path}: it has format {quoted(written)}, but this brule reads {kind.format}; use the brule that wrote it"
         )
     if not all(_sound(tensor) for tensor in tensors.values()):
         raise BruleError(f"{path}: its weights are damaged; {kind.mend}")
