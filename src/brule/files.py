@@ -84,7 +84,7 @@ def writing(path: Path | str) -> Iterator[None]:
 
 def _concerns(name: object, path: Path) -> bool:
     """Whether an error's file is `path`, what stands in its place meanwhile, or a folder above; no name: it may be."""
-    if not isinstance(name, str | Path):
+    if not isinstance(name, str | Path) or Path(name).name == str(name):  # of a file to delete, shutil knows no more
         return True
     beside = Path(name).relative_to(path.parent).parts[:1] if Path(name).is_relative_to(path.parent) else ()
     return path.is_relative_to(name) or any(part == path.name or part.startswith(f".{path.stem}.") for part in beside)

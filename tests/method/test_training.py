@@ -354,7 +354,7 @@ def test_pictures_that_cannot_be_written_are_one_sentence_and_the_state_stays(
     (project / "results" / "samples").mkdir(parents=True)
 
     def refuse(path: Path) -> None:
-        raise OSError(code, os.strerror(code), f"{path}/000001.png")
+        raise OSError(code, os.strerror(code), "000001.png")  # as shutil tells it, without the folder
 
     monkeypatch.setattr("shutil.rmtree", refuse)
     with pytest.raises(BruleError, match=r"^results/samples: (the|no) (disk|filesystem|permission)"):
