@@ -2,6 +2,9 @@
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,9 @@ import pytest
 
 from brule import files
 from brule.errors import BruleError
+from brule.terminal import explain
+
+ROOT = Path(__file__).parents[1]
 
 
 def refuse(code: int):
@@ -53,7 +59,12 @@ def test_a_failure_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(errno.ENOSPC, "disk is full"), (errno.EACCES, "no permission"), (errno.EROFS, "read-only")],
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EDQUOT, "quota is used up"),
+        (errno.EACCES, "no permission"),
+        (errno.EROFS, "read-only"),
+    ],
 )
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_the_systems_refusal_is_a_sentence_with_the_files_name(tmp_path: Path, monkeypatch, code, words, call):
@@ -73,6 +84,54 @@ def test_a_really_full_disk(tmp_path: Path):
         temporary.symlink_to("/dev/full")
         temporary.write_bytes(bytes(10**6))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_array_on_a_really_full_disk(tmp_path: Path, monkeypatch):
+    """numpy tells it in words of its own, without the system's number."""
+    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "0")
+    (tmp_path / ".a.0.tmp.npy").symlink_to("/dev/full")
+    with pytest.raises(BruleError, match=r"a\.npy: the disk is full"):
+        files.save_array(tmp_path / "a.npy", np.zeros(10**6))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_may_not_be_read_is_not_told_as_an_output(tmp_path: Path):
+    source = tmp_path / "raw" / "1.png"
+    for writer in (files.atomic, files.folder):
+        with pytest.raises(PermissionError) as error, writer(tmp_path / "crops"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(source))
+        assert explain(error.value) == f"{source}: permission denied; correct that and run again"
+        with (
+            pytest.raises(BruleError, match=r"crops: no permission to write here"),
+            writer(tmp_path / "crops") as place,
+        ):
+            raise PermissionError(errno.EACCES, "Permission denied", str(place / "1.npy"))
+
+
+MOUNTS = {
+    "read-only": ("mount --bind data data && mount -o remount,bind,ro data", "the filesystem is read-only"),
+    "full": (
+        "cp -r data kept && mount -t tmpfs -o size=1m none data && cp -r kept/. data && cp /dev/zero data/rest",
+        "the disk is full",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", MOUNTS)
+def test_a_stage_that_cannot_write_says_why_in_one_line(project: Path, how: str) -> None:
+    mount, words = MOUNTS[how]
+    inside = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    tried = [*inside, "mount -t tmpfs none /mnt"]
+    if not shutil.which("unshare") or subprocess.run(tried, capture_output=True, check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    (project / "data" / "barycenter.npy").unlink()
+    shutil.copy(ROOT / "params.yaml", project)
+    stage = f"{{ {mount}; }} 2>&-; exec {sys.executable} {ROOT}/pipelines/barycenter.py"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    told = subprocess.run([*inside, stage], cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 1 and told.stderr.startswith(f"data/barycenter.npy: {words}")
+    assert told.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which nobody makes files")

@@ -71,13 +71,23 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass."""
+    """Turn the system's refusal to write `path` into a BruleError. Other errors pass, and those of reading."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _SENTENCES:
+        short = error.errno is None and "requested and" in str(error)  # numpy's words for a full disk
+        sentence = _SENTENCES.get(errno.ENOSPC if short else error.errno or 0)
+        if sentence is None or not _concerns(error.filename, Path(path)):
             raise
-        raise BruleError(f"{path}: {_SENTENCES[error.errno]}") from error
+        raise BruleError(f"{path}: {sentence}") from error
+
+
+def _concerns(name: object, path: Path) -> bool:
+    """Whether an error's file is `path`, what stands in its place meanwhile, or a folder above; no name: it may be."""
+    if not isinstance(name, str | Path) or Path(name).name == str(name):  # of a file to delete, shutil knows no more
+        return True
+    beside = Path(name).relative_to(path.parent).parts[:1] if Path(name).is_relative_to(path.parent) else ()
+    return path.is_relative_to(name) or any(part == path.name or part.startswith(f".{path.stem}.") for part in beside)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

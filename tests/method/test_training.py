@@ -1,6 +1,8 @@
 """The loop: exact resume after SIGKILL, the best checkpoint, and what an unsupervised run cannot see."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -342,3 +344,18 @@ def test_what_mirrored_images_are_held_against_is_its_own_mirror_image(project: 
     assert len(known.settings.shapes) == 2 * len(inputs.shapes)
     unknown = Training(tiny(), inputs, torch.device("cpu"))
     torch.testing.assert_close(unknown.X_b, torch.tensor(inputs.X_b, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_pictures_that_cannot_be_written_are_one_sentence_and_the_state_stays(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """An earlier run left pictures, which a new one clears: here, where the folder may no longer be written."""
+    (project / "results" / "samples").mkdir(parents=True)
+
+    def refuse(path: Path) -> None:
+        raise OSError(code, os.strerror(code), "000001.png")  # as shutil tells it, without the folder
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(BruleError, match=r"^results/samples: (the|no) (disk|filesystem|permission)"):
+        train(tiny())

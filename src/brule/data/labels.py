@@ -55,5 +55,6 @@ def as_point(values: Iterable[object], where: str) -> list[float]:
     except (ValueError, OverflowError):
         point = []
     if len(point) != 2 or not all(map(math.isfinite, point)):
-        raise BruleError(f"{where}: {quoted(values)} is not a landmark; write two finite numbers, x and y")
+        shown = " ".join(value if isinstance(value, str) else quoted(value) for value in values[:5])
+        raise BruleError(f"{where}: {quoted(shown)} is not a landmark; write two finite numbers, x and y")
     return point

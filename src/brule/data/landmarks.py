@@ -266,7 +266,9 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
             )
     for name, pair in places.items():
         if len(pair) != 2:
-            raise BruleError(f"{path}, line 1: landmark {quoted(name)} has only one of x and y; add the other column")
+            raise BruleError(
+                f"{path}, line 1: the landmark {quoted(name)} has only one of x and y; add the other column"
+            )
     if not places:
         raise BruleError(f"{path}, line 1: names no landmark; name columns x0, y0, … or nose_x, nose_y, …")
     shapes = [[as_point([row[at["x"]], row[at["y"]]], where) for at in places.values()] for where, row in lines]

@@ -118,15 +118,16 @@ def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
     """Restore the checkpoint where there is one. Returns what the run carries along beside its state."""
     training = loop.training
     first, processes = ranks.rank() == 0, ranks.count()
-    if first:
-        shutil.rmtree(SAMPLES, ignore_errors=True)
+    if first and SAMPLES.exists():
+        with files.writing(SAMPLES):
+            shutil.rmtree(SAMPLES)
     carried: dict[str, Any] = {"run_id": None, "seconds": 0.0, "pace": None, "processes": processes}
     if state := checkpoint.load():
         loop.restore(state)
         carried = state["carry"]
-        if first and (checkpoint.folder / SAMPLES.name).exists():  # DVC cleared the stage's outputs
-            shutil.copytree(checkpoint.folder / SAMPLES.name, SAMPLES, ignore=shutil.ignore_patterns(".*"))
         if first:
+            for path in (checkpoint.folder / SAMPLES.name).glob("[!.]*"):  # DVC cleared the stage's outputs
+                files.write_bytes(SAMPLES / path.name, path.read_bytes())
             print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     if carried["pace"] is None or carried["processes"] != processes:
         wanted = training.config.machine
