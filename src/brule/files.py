@@ -69,15 +69,36 @@ def make_folder(path: Path) -> None:
             raise BruleError(f"{path}: no folder can be made here; write elsewhere") from None
 
 
+def shown(path: Path) -> str:
+    """A path as text in any encoding. Bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass."""
+    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass.
+
+    A refusal of a file elsewhere, which is read meanwhile, is told of that file.
+    """
     try:
         yield
     except OSError as error:
         if error.errno not in _SENTENCES:
             raise
+        if error.errno in (errno.EACCES, errno.EPERM) and _elsewhere(error.filename, Path(path)):
+            raise BruleError(f"{error.filename}: no permission to read it; change its permissions") from error
         raise BruleError(f"{path}: {_SENTENCES[error.errno]}") from error
+
+
+def _elsewhere(named: object, path: Path) -> bool:
+    """Whether a name is neither the path, nor in it or above it, nor that of the temporary one beside it."""
+    if not isinstance(named, str | os.PathLike):
+        return False
+    own, other = Path(os.path.abspath(path)), Path(os.path.abspath(named))
+    if own.is_relative_to(other) or not other.is_relative_to(own.parent):
+        return not own.is_relative_to(other)
+    first = other.relative_to(own.parent).parts[0]
+    return first != own.name and not first.startswith(f".{own.stem}.")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -142,7 +163,12 @@ def folder(path: Path | str) -> Iterator[Path]:
             yield fresh
             if path.exists():
                 os.replace(path, old)
-            os.replace(fresh, path)
+            try:
+                os.replace(fresh, path)
+            except OSError:
+                if old.exists():
+                    os.replace(old, path)
+                raise
             synchronise(path.parent)
     finally:
         for left_over in (fresh, old):
