@@ -29,25 +29,22 @@ def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[lis
     Raises one BruleError about all images and landmarks that cannot be read, or whose names no file can hold.
     """
 
-    def both(number: int) -> list[T | Points | BruleError]:
+    def every(number: int) -> tuple[T | BruleError, Points | BruleError | None, BruleError | None]:
         each = found[number]
-        steps: list[Callable[[], T | Points]] = [lambda: look(number, each.image)]
-        steps += [lambda: read_pts(Path(str(each.points)))] if each.points else []
-        unwritable = _writable(each)
-        return [*map(_attempt, steps), *([unwritable] if unwritable else [])]
+        shape = _attempt(lambda: read_pts(each.points) if each.points else None)
+        return _attempt(lambda: look(number, each.image)), shape, _unwritable(each)
 
     seen: list[T] = []
     landmarks: dict[int, Points] = {}
     failed: list[BruleError] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(both, range(len(found)))
-        for number, answer in enumerate(track(answers, "Looking at photos", len(found))):
-            if wrong := [each for each in answer if isinstance(each, BruleError)]:
-                failed += wrong
-                continue
-            seen.append(answer[0])  # type: ignore[arg-type]
-            if len(answer) > 1:
-                landmarks[number] = answer[1]  # type: ignore[assignment]
+        answers = pool.map(every, range(len(found)))
+        for number, (answer, points, name) in enumerate(track(answers, "Looking at photos", len(found))):
+            failed += [wrong for wrong in (answer, points, name) if isinstance(wrong, BruleError)]
+            if not isinstance(answer, BruleError):
+                seen.append(answer)
+            if points is not None and not isinstance(points, BruleError):
+                landmarks[number] = points
     _raise(failed)
     return seen, landmarks
 
@@ -81,14 +78,14 @@ def _size(_: int, path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def _attempt(step: Callable[[], T | Points]) -> T | Points | BruleError:
+def _attempt(step: Callable[[], T]) -> T | BruleError:
     try:
         return step()
     except BruleError as error:
         return error
 
 
-def _writable(each: Found) -> BruleError | None:
+def _unwritable(each: Found) -> BruleError | None:
     try:
         each.name.encode()
     except UnicodeEncodeError:
