@@ -69,16 +69,28 @@ def make_folder(path: Path) -> None:
             raise BruleError(f"{path}: no folder can be made here; write elsewhere") from None
 
 
+def shown(path: Path) -> str:
+    """A path as text in any encoding. Bytes that are not UTF-8 become replacement characters."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn the system's refusal to write `path` into a BruleError. Other errors pass, and those of reading."""
+    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass.
+
+    A refusal of a file elsewhere, which is read meanwhile, is told of that file.
+    """
     try:
         yield
     except OSError as error:
         short = error.errno is None and "requested and" in str(error)  # numpy's words for a full disk
         sentence = _SENTENCES.get(errno.ENOSPC if short else error.errno or 0)
-        if sentence is None or not _concerns(error.filename, Path(path)):
+        if sentence is None:
             raise
+        if not _concerns(error.filename, Path(path)):
+            if error.errno not in (errno.EACCES, errno.EPERM):
+                raise
+            raise BruleError(f"{error.filename}: no permission to read it; change its permissions") from error
         raise BruleError(f"{path}: {sentence}") from error
 
 
@@ -152,7 +164,12 @@ def folder(path: Path | str) -> Iterator[Path]:
             yield fresh
             if path.exists():
                 os.replace(path, old)
-            os.replace(fresh, path)
+            try:
+                os.replace(fresh, path)
+            except OSError:
+                if old.exists():
+                    os.replace(old, path)
+                raise
             synchronise(path.parent)
     finally:
         for left_over in (fresh, old):

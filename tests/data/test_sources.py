@@ -55,7 +55,7 @@ def test_the_digest_follows_the_folder_s_content(tmp_path: Path, people: Path):
     data = sections.data(source="folder", location=str(people))
     first = fetched(data, tmp_path)["sha256"]
     assert first == fetched(data, tmp_path)["sha256"]
-    (people / "face_0.pts").write_text("1 1\n2 2\n3 4\n")
+    (people / "face_0.pts").write_text("1 1\n2 2\n3 4\n5 6\n7 9\n")
     assert first != fetched(data, tmp_path)["sha256"]
 
 

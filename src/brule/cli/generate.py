@@ -21,8 +21,9 @@ Each image shows a random landmark shape in a random style. FOLDER gets 000000.p
 landmarks, a .pts. It must be new or empty, and is written as a whole or not at all. The pipeline reads it as labelled
 data: set data.source to folder and data.location to FOLDER. The same seed gives the same images.
 
-The shapes are the unpaired ones of data/crops, or your own (--shapes): a folder, zip or tar of .pts, a CSV or a JSON,
-as data.shapes takes them. They must have as many landmarks as the GAN draws, in the same order.
+The shapes are the unpaired ones of data/crops, or your own (--shapes), as data.shapes takes them: a folder, zip or tar
+of .pts, a CSV, a JSON, or the file of a labelling tool (COCO, CVAT, Label Studio, labelme, DeepLabCut, TPS). They
+must have as many landmarks as the GAN draws, in the same order.
 
 The labels are what the GAN was asked to draw, and it may have drawn something a little different. So the detector looks
 at every image, and at the end you are told how far its landmarks are from the labels. Detector and GAN were trained

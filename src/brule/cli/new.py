@@ -70,7 +70,7 @@ def _share(text: str) -> float:
 
 
 def _photos(found: Proposal) -> Iterator[str]:
-    from brule.stages.survey import HIDDEN, tally
+    from brule.data.layouts import tally
 
     photos, splits = found.photos, found.splits
     shares = f"{splits['train']} to train on, {splits['validation']} for validation, {splits['test']} for the test"
@@ -80,8 +80,7 @@ def _photos(found: Proposal) -> Iterator[str]:
     enlarged = f"; {small} are smaller than {found.image_size} pixels and are enlarged" if small else ""
     yield f"  Their size is {width} × {height} pixels (the median){enlarged}."
     if photos.passed:
-        mend = "" if set(photos.passed) == {HIDDEN} else "; convert what you need to JPEG or PNG"
-        yield f"  Passed over: {tally(photos.passed)}{mend}."
+        yield f"  Passed over: {tally(photos.passed)}."
     if found.twins:
         yield f"  {found.twins} are exact copies of others; no split separates them."
     labelled = len(photos.landmarks)

@@ -191,9 +191,7 @@ def _unlike(chosen: Mapping[Path, Path]) -> None:
 
 def _title(path: Path, place: Path) -> str:
     """What a file of proposals calls a photo: its path below the folder that was given."""
-    from brule.detector.text import shown
-
-    return shown(place.with_name(path.name)).replace(os.sep, "/")
+    return files.shown(place.with_name(path.name)).replace(os.sep, "/")
 
 
 def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:

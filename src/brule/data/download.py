@@ -135,9 +135,20 @@ def unpacked(path: Path, workspace: Path) -> Iterator[Path]:
     folder = workspace / path.name.split(".")[0]
     try:
         extract(path, folder)
-        yield folder
+        with _called(folder, f"{path}: "):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _called(place: Path, name: str) -> Iterator[None]:
+    """Errors about what lies at or in a place of ours call it by the user's own name."""
+    try:
+        yield
+    except BruleError as error:
+        told = str(error).replace(f"{place}/", name).replace(str(place), name.removesuffix(": "))
+        raise type(error)(told) from None
 
 
 ATTEMPTS = 5
@@ -161,7 +172,9 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
         partial = files.root() / ".resume" / "downloads" / files.sha(f"{parts.hostname}{parts.path}".encode())
         whole = partial / files.sha(location.encode())
         try:
-            yield _download(location, parts, sha256, partial, whole)
+            path = _download(location, parts, sha256, partial, whole)
+            with _called(path, location):
+                yield path
         except DamagedError:
             _remove(whole)
             raise

@@ -1,8 +1,9 @@
 """The layout of each kind of data set: from a folder to its images, with landmarks, photo group, split and crop."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,12 +72,51 @@ CELEBA_CROP = Square(88.6, 135.0, 123.2)
 """The square that frames an aligned CelebA face the way 300-W's landmark boxes frame theirs (measured)."""
 
 
+KINDS = {
+    **dict.fromkeys((".gif",), "GIF"),
+    **dict.fromkeys((".heic", ".heif"), "HEIC"),
+    **dict.fromkeys((".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm"), "of a rarer format"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), "raw"),
+    **dict.fromkeys((".dcm",), "DICOM"),
+    **dict.fromkeys((".svg", ".pdf", ".eps", ".psd"), "drawings"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "videos"),
+}
+"""Files that a user may take for photos and the pipeline does not, by suffix."""
+HIDDEN = "hidden"
+
+
+def _everything(root: Path) -> list[Path]:
+    """Every file below a folder, in a fixed order. Raises BruleError naming a folder that cannot be read."""
+
+    def refused(error: OSError) -> None:
+        reason = (error.strerror or "refused").lower()
+        raise BruleError(f"{error.filename}: the folder cannot be read ({reason}); change its permissions")
+
+    return sorted(Path(place, name) for place, _, names in os.walk(root, onerror=refused) for name in names)
+
+
 def images(root: Path) -> Iterator[Path]:
     """Every image file below a folder, in a fixed order. Hidden files and macOS's shadow copies are skipped."""
-    for path in sorted(root.rglob("*")):
+    for path in _everything(root):
         shadow = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
         if path.suffix.lower() in SUFFIXES and not shadow and path.is_file():
             yield path
+
+
+def passed_over(root: Path, found: Collection[Path]) -> dict[str, int]:
+    """How many files of each kind below a folder are not among the images that were found."""
+    kinds: Counter[str] = Counter()
+    for path in _everything(root):
+        suffix = path.suffix.lower()
+        if path not in found and path.is_file() and (suffix in SUFFIXES or suffix in KINDS):
+            kinds[HIDDEN if suffix in SUFFIXES else KINDS[suffix]] += 1
+    return dict(kinds)
+
+
+def tally(passed: Mapping[str, int]) -> str:
+    """3 GIF, 1 hidden; and what to do about it."""
+    counts = ", ".join(f"{count} {kind}" for kind, count in passed.items())
+    return counts if set(passed) <= {HIDDEN} else f"{counts}; convert what you need to JPEG or PNG"
 
 
 def scan_folder(roots: Sequence[Path]) -> list[Found]:

@@ -104,6 +104,8 @@ def choose(
             members = [i for i in members if shows(crops[i]) and (crops[i].record.extra or not instead)]
             # The listed images come first, so that a limit does not make few labels fewer.
             members.sort(key=lambda i: crops[i].record.image not in labelled)
+        else:
+            members.sort(key=lambda i: crops[i].landmarks is None)  # nor fewer those that measure the error
         kept += members[: prepare.limit]
     if not any(crops[i].split == "train" for i in kept):
         raise BruleError(
@@ -238,7 +240,8 @@ def _shapes(
         return given.scheme, np.stack(framed)
     if not lenders:
         raise BruleError(
-            "data.shapes: is empty, and no training image has landmarks; give a few shapes (.pts, CSV or JSON)"
+            "data.shapes: is empty, and no training image has landmarks; give a few shapes (.pts, CSV, JSON, or the "
+            "file of a labelling tool)"
         )
     own = [crop.landmarks for crop in lenders if crop.landmarks is not None]
     _check_counts(raw, lenders, len(own[0]))

@@ -11,8 +11,9 @@ from typing import Any
 
 from brule import config, files
 from brule.data.download import digest, is_archive, local, unpacked
+from brule.data.inspection import admit
 from brule.data.landmarks import Labels, format_pts, read_shapes, to_json
-from brule.data.layouts import Found, Record, scan_300w, scan_celeba, scan_folder
+from brule.data.layouts import Found, Record, passed_over, scan_300w, scan_celeba, scan_folder, tally
 from brule.data.matching import KEY, Images, agree, match
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError, public
@@ -139,6 +140,9 @@ def _gather(
         found = [each for each in source.scan(roots) if not (extra and each.split == "test")]
         if not found:
             raise BruleError(f"{location}: holds no {name} data; it must hold {source.expected}")
+        if name == "folder" and (passed := passed_over(roots[0], {each.image for each in found})):
+            print(f"{public(location)}: passed over {tally(passed)}.")
+        admit(found)
         labels = None
         if labelled:
             found, labels = _labelled(found, labelled, workspace / "labels")
@@ -178,8 +182,6 @@ def _bring(found: Found, place: Path, workspace: Path) -> None:
     for source, copy in pairs:
         if source.is_relative_to(workspace):
             os.replace(source, copy)
-        elif not os.access(source, os.R_OK):
-            raise BruleError(f"{source}: no permission to read it; change its permissions")
         else:
             shutil.copyfile(source, copy)
 

@@ -3,12 +3,12 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from brule.data.landmarks import format_pts
 from brule.detector.prediction import Prediction
+from brule.files import shown
 
 Answers = Mapping[Path, Prediction]
 """Photo → its landmarks, in the order of the photos."""
@@ -52,11 +52,6 @@ def frame_json(number: int, time: float, answer: Prediction) -> str:
 def pts_text(answer: Prediction) -> str:
     """The landmarks of one photo, without names and confidence, in pixels that count from 1 as the format demands."""
     return format_pts(answer.points)
-
-
-def shown(path: Path) -> str:
-    """A path as text in any encoding. Bytes that are not UTF-8 become replacement characters."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def _json(value: Mapping[str, object]) -> str:

@@ -164,16 +164,13 @@ def _name(location: str, name: str | None) -> str:
 
 @contextmanager
 def _here(location: str) -> Iterator[Path]:
-    """The folder of photos. Errors about a file inside an archive name it as the archive's."""
-    with local(location, key="PHOTOS") as path, tempfile.TemporaryDirectory() as workspace:
-        try:
-            with unpacked(path, Path(workspace)) as folder:
-                yield folder
-        except BruleError as error:
-            if workspace not in str(error):
-                raise
-            said = re.sub(rf"{re.escape(workspace)}/[^/:]*[/:]?", f"{location}: ", str(error))
-            raise BruleError(said.replace(":  ", ": ")) from None
+    """The folder of photos."""
+    with (
+        local(location, key="PHOTOS") as path,
+        tempfile.TemporaryDirectory() as workspace,
+        unpacked(path, Path(workspace)) as folder,
+    ):
+        yield folder
 
 
 def _shapes(location: str | None, photos: Photos) -> Labels:

@@ -1,10 +1,7 @@
 """What lies in a folder of photos, and how large the object stands in them: known before anything is trained."""
 
 import math
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,23 +11,12 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, sobel
 
 from brule.data import photos
-from brule.data.crop import SUFFIXES, Pixels, centred, cut_picture
-from brule.data.landmarks import Labels, Points, read_pts
-from brule.data.layouts import Found, scan_folder
+from brule.data.crop import Pixels, centred, cut_picture
+from brule.data.inspection import inspect
+from brule.data.landmarks import Labels, Points
+from brule.data.layouts import Found, passed_over, scan_folder
 from brule.errors import BruleError
-from brule.terminal import track
 
-KINDS = {
-    **dict.fromkeys((".gif",), "GIF"),
-    **dict.fromkeys((".heic", ".heif"), "HEIC"),
-    **dict.fromkeys((".avif", ".jxl", ".jp2", ".tga", ".ppm", ".pgm"), "of a rarer format"),
-    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf"), "raw"),
-    **dict.fromkeys((".dcm",), "DICOM"),
-    **dict.fromkeys((".svg", ".pdf", ".eps", ".psd"), "drawings"),
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "videos"),
-}
-"""Files that a user may take for photos and the pipeline does not, by suffix."""
-HIDDEN = "hidden"
 LOOKED_AT = 200
 """Photos from which the share of the square is estimated."""
 SIDE = 64
@@ -53,50 +39,21 @@ class Photos:
 
 
 def survey(folder: Path) -> Photos:
-    """Decode every photo once, and read its landmarks. Raises BruleError if there is none, or one cannot be read."""
+    """Decode every photo once, and read its landmarks. Raises BruleError if there is none, or some cannot be read."""
     found = scan_folder([folder])
-    passed = _passed(folder, {each.image for each in found})
+    passed = passed_over(folder, {each.image for each in found})
     if not found:
-        beside = f" (only {tally(passed)})" if passed else ""
+        beside = f" (only {', '.join(f'{count} {kind}' for kind, count in passed.items())})" if passed else ""
         raise BruleError(f"{folder}: holds no photo{beside}; give .jpg, .png, .bmp, .webp or .tif")
     kept = set(np.linspace(0, len(found) - 1, min(LOOKED_AT, len(found))).round().astype(int).tolist())
-    sizes, looks, failed = [], [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(_look, [each.image for each in found])
-        for number, answer in enumerate(track(answers, "Looking at photos", len(found))):
-            if isinstance(answer, BruleError):
-                failed.append(answer)
-                continue
-            sizes.append(answer[0])
-            if number in kept:
-                looks.append(answer[1])
-    if failed:
-        others = f" ({len(failed) - 1} more cannot be read either)" if len(failed) > 1 else ""
-        raise BruleError(f"{failed[0]}{others}")
-    landmarks = {number: read_pts(each.points) for number, each in enumerate(found) if each.points}
-    return Photos(tuple(found), np.array(sizes), landmarks, passed, np.stack(looks))
 
-
-def tally(passed: Mapping[str, int]) -> str:
-    """3 GIF, 1 hidden"""
-    return ", ".join(f"{count} {kind}" for kind, count in passed.items())
-
-
-def _passed(folder: Path, found: set[Path]) -> dict[str, int]:
-    kinds: Counter[str] = Counter()
-    for path in sorted(folder.rglob("*")):
-        suffix = path.suffix.lower()
-        if path not in found and path.is_file() and (suffix in SUFFIXES or suffix in KINDS):
-            kinds[HIDDEN if suffix in SUFFIXES else KINDS[suffix]] += 1
-    return dict(kinds)
-
-
-def _look(path: Path) -> tuple[tuple[int, int], Pixels] | BruleError:
-    try:
+    def look(number: int, path: Path) -> tuple[tuple[int, int], Pixels | None]:
         with photos.read(path, None, SIDE) as picture:
-            return picture.size, cut_picture(picture, None, SIDE)
-    except BruleError as error:
-        return error
+            return picture.size, cut_picture(picture, None, SIDE) if number in kept else None
+
+    seen, landmarks = inspect(found, look)
+    looks = np.stack([pixels for _, pixels in seen if pixels is not None])
+    return Photos(tuple(found), np.array([size for size, _ in seen]), landmarks, passed, looks)
 
 
 # How large the object stands in the largest centred square.

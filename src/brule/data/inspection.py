@@ -1,0 +1,102 @@
+"""What is wrong with the files of a user: all of it at once, and before anything is copied."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from brule import files
+from brule.data import photos
+from brule.data.crop import around
+from brule.data.landmarks import Points, read_pts
+from brule.data.layouts import Found
+from brule.errors import BruleError
+from brule.terminal import track
+
+TOLD = 10
+"""Files that are named, at most."""
+_SIDE = 64
+T = TypeVar("T")
+
+
+def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[list[T], dict[int, Points]]:
+    """What `look` says of each image, given its number and its path; and the landmarks beside the images, by number.
+
+    Raises one BruleError about all images and landmarks that cannot be read, or whose names no file can hold.
+    """
+
+    def every(number: int) -> tuple[T | BruleError, Points | BruleError | None, BruleError | None]:
+        each = found[number]
+        shape = _attempt(lambda: read_pts(each.points) if each.points else None)
+        return _attempt(lambda: look(number, each.image)), shape, _unwritable(each)
+
+    seen: list[T] = []
+    landmarks: dict[int, Points] = {}
+    failed: list[BruleError] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        answers = pool.map(every, range(len(found)))
+        for number, (answer, points, name) in enumerate(track(answers, "Looking at photos", len(found))):
+            failed += [wrong for wrong in (answer, points, name) if isinstance(wrong, BruleError)]
+            if not isinstance(answer, BruleError):
+                seen.append(answer)
+            if points is not None and not isinstance(points, BruleError):
+                landmarks[number] = points
+    _raise(failed)
+    return seen, landmarks
+
+
+def admit(found: Sequence[Found]) -> None:
+    """Raise one BruleError about everything for which training could not use these images."""
+    sizes, landmarks = inspect(found, _size)
+    usual = Counter(map(len, landmarks.values())).most_common(1)
+    failed = []
+    for number, points in landmarks.items():
+        path, (width, height) = found[number].points, sizes[number]
+        inside = ((points > -0.5) & (points < np.array([width, height]) - 0.5)).all(1)
+        if len(points) != usual[0][0]:
+            failed.append(BruleError(f"{path}: has {len(points)} landmarks, most have {usual[0][0]}; make them agree"))
+        elif not inside.any():
+            failed.append(
+                BruleError(
+                    f"{path}: none of its landmarks lies in the image, which has {width}x{height} pixels; correct them"
+                )
+            )
+        else:
+            try:
+                around(points, 1.0, 0.0)
+            except BruleError as error:
+                failed.append(BruleError(f"{path}: {error}"))
+    _raise(failed)
+
+
+def _size(_: int, path: Path) -> tuple[int, int]:
+    with photos.read(path, None, _SIDE) as picture:
+        return picture.size
+
+
+def _attempt(step: Callable[[], T]) -> T | BruleError:
+    try:
+        return step()
+    except BruleError as error:
+        return error
+
+
+def _unwritable(each: Found) -> BruleError | None:
+    try:
+        each.name.encode()
+    except UnicodeEncodeError:
+        return BruleError(f"{files.shown(each.image)}: its name is not UTF-8, so no list can hold it; rename the file")
+    return None
+
+
+def _raise(failed: Sequence[BruleError]) -> None:
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        told = "; ".join(f"({number}) {error}" for number, error in enumerate(failed[:TOLD], 1))
+        others = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
+        raise BruleError(f"{len(failed)} faults: {told}{others}")
