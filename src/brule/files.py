@@ -76,7 +76,7 @@ def shown(path: Path) -> str:
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a BruleError. Other errors pass.
+    """Turn the system's refusal to write `path` into a BruleError. Other errors pass.
 
     A refusal of a file elsewhere, which is read meanwhile, is told of that file.
     """

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from brule import cli
+from brule.files import shown
 
 TITLE = "Write the detector to an ONNX file, which runs without torch and without brule."
 EPILOG = """\
@@ -37,7 +38,6 @@ def run(args: argparse.Namespace) -> bool:
     """Write the file and say how to use it. Any failure raises: the result is never True."""
     from brule.detector.model import load
     from brule.detector.onnx import to_onnx
-    from brule.detector.text import shown
 
     if args.onnx.suffix != ".onnx":  # a detector.safetensors given here would be lost
         args.command.error(f"--onnx {args.onnx}: its name must end in .onnx")
