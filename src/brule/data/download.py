@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from brule import files
-from brule.errors import BruleError
+from brule.errors import BruleError, quoted
 from brule.terminal import transfer
 
 MAX_RATIO = 200
@@ -62,10 +62,10 @@ def extract(archive: Path, folder: Path) -> None:
     budget = _Budget(archive, folder)
     try:
         with files.writing(folder):
-            if zipfile.is_zipfile(archive):
-                _extract_zip(archive, folder, budget)
-            else:
-                _extract_tar(archive, folder, budget)
+            try:
+                (_extract_zip if zipfile.is_zipfile(archive) else _extract_tar)(archive, folder, budget)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise BruleError(f"{archive}: a file and a folder in it have one name; pack it again") from None
     except _BROKEN:
         raise DamagedError(f"{archive}: the archive is damaged or incomplete; download it again") from None
     except OSError as error:
@@ -101,7 +101,8 @@ def _extract_zip(archive: Path, folder: Path, budget: _Budget) -> None:
             plain = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
             _admit(archive, member.filename, plain)
             if member.flag_bits & 1:
-                raise BruleError(f"{archive}: {member.filename!r} is encrypted; unpack it yourself and give the folder")
+                name = quoted(member.filename)
+                raise BruleError(f"{archive}: {name} is encrypted; unpack it yourself and give the folder")
             if not member.is_dir():
                 opened.extract(member, folder)
 
@@ -119,9 +120,9 @@ def _admit(archive: Path, name: str, plain: bool) -> None:
     """The standard library keeps members inside the folder, by renaming some of them: here these are refused."""
     path = PureWindowsPath(name)  # knows drives and both slashes
     if path.anchor or ".." in path.parts:
-        raise BruleError(f"{archive}: {name!r} points outside the archive's folder; do not trust this archive")
+        raise BruleError(f"{archive}: {quoted(name)} points outside the archive's folder; do not trust this archive")
     if not plain:
-        raise BruleError(f"{archive}: {name!r} is a link or a device; pack plain files only")
+        raise BruleError(f"{archive}: {quoted(name)} is a link or a device; pack plain files only")
 
 
 @contextmanager

@@ -40,8 +40,8 @@ class Record:
     image: str
     points: str | None
     group: str
-    split: str | None
-    """train, validation or test. None: `prepare` chooses."""
+    split: Split | None
+    """None: `prepare` chooses."""
     extra: bool
     """An image for training without landmarks. Its landmarks, if any, frame the crop and are never passed on."""
     crop: Square | None

@@ -12,10 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from brule import config, files
 from brule.data.crop import Framing, Pixels, Square, around, cut_file, to_units
@@ -184,8 +185,7 @@ def prepare(
     to the working directory. `normaliser` replaces the scheme's own pair. `mode` is `train.mode`: landmarks that are of
     no use to training measure it. All or nothing. Returns the counts. Raises BruleError naming the file.
     """
-    manifest = read_manifest(raw / "manifest.json", _DOWNLOAD)
-    records = _records(manifest, raw)
+    manifest, records = _gathered(raw / "manifest.json")
     instead = bool(manifest["extra"]) and manifest["extra"]["use"] == "instead"
     labelled = listed(Path(prepare.labelled), records) if prepare.labelled else set()
     check(prepare, labelled, bool(manifest["shapes"]), instead)
@@ -216,14 +216,28 @@ def prepare(
     return counts
 
 
-def _records(manifest: dict[str, Any], raw: Path) -> list[Record]:
+class _Extra(BaseModel):
+    use: Literal["join", "instead"]
+
+
+class _Gathered(BaseModel):
+    """What is needed here of what `download` wrote down."""
+
+    source: str
+    licence: str
+    scheme: dict[str, Any] | None
+    shapes: str | None
+    extra: _Extra | None
+    records: list[Record]
+
+
+def _gathered(path: Path) -> tuple[dict[str, Any], list[Record]]:
+    """The manifest of data/raw and its records."""
+    manifest = read_manifest(path, _DOWNLOAD)
     try:
-        return [
-            Record(**{**record, "crop": Square(*record["crop"]) if record["crop"] else None})
-            for record in manifest["records"]
-        ]
-    except (KeyError, TypeError):
-        raise BruleError(f"{raw / 'manifest.json'}: is damaged; {_DOWNLOAD}") from None
+        return manifest, _Gathered.model_validate(manifest).records
+    except ValidationError:
+        raise BruleError(f"{path}: is damaged; {_DOWNLOAD}") from None
 
 
 def _shapes(

@@ -1,5 +1,6 @@
 """The prepared crops as training meets them: memory-mapped arrays, whose labels are opened only on request."""
 
+import tokenize
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "p
         array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
-    except (ValueError, EOFError):
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError):  # numpy reads the header as Python's literals
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions:
         raise BruleError(

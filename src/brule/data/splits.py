@@ -12,7 +12,7 @@ import numpy as np
 
 from brule.data.download import digest
 from brule.data.layouts import Record, Split
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError
 
 HELD_OUT: tuple[Split, ...] = ("test", "validation")
 
@@ -68,7 +68,7 @@ def assign(
     groups that are not kept, so where these are fewer than half of the photos, they fill validation and test before
     any photo without landmarks does.
     """
-    splits: list[Split | None] = [_known(record) for record in records]
+    splits = [record.split for record in records]
     given = {split for split, record in zip(splits, records, strict=True) if not record.extra}
     missing: list[Split] = [split for split in HELD_OUT if split not in given]
     members, strata = _strata(records, groups, splits)
@@ -91,16 +91,6 @@ def assign(
         elif splits[index] is None:
             splits[index] = "train"
     return splits
-
-
-def _known(record: Record) -> Split | None:
-    match record.split:
-        case "train" | "validation" | "test" | None:
-            return record.split
-    raise BruleError(
-        f"{record.image}: its split {quoted(record.split)} is not train, validation or test; run the download stage "
-        "again"
-    )
 
 
 def _strata(
