@@ -55,7 +55,8 @@ def photos(most: int | None = None) -> list[Known]:
     found = []
     for name in index.loc[index["labelled"], "name"]:
         path, truth = RAW / name, read_pts(RAW / landmarks[name])
-        size = picture(path, name, None, 64).size
+        with picture(path, name, None, 64) as whole:
+            size = whole.size
         angle = rng.uniform(0, 2 * np.pi)
         direction = np.array([np.cos(angle), np.sin(angle)])
         found.append(Known(path, truth, float(np.ptp(truth[:, 0])) / min(size), direction))

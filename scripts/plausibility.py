@@ -67,7 +67,8 @@ def background(detector: Detector, known: list[Labelled]) -> Pixels:
 
 def _beside(detector: Detector, photo: Labelled) -> Iterator[Pixels]:
     rng, (low, high) = np.random.default_rng(0), (photo.truth.min(0), photo.truth.max(0))
-    width, height = read(photo.path, None, 64).size
+    with read(photo.path, None, 64) as whole:
+        width, height = whole.size
     for _ in range(_TRIES):
         side = rng.uniform(0.2, 0.5) * min(width, height)
         x, y = rng.uniform(side / 2, width - side / 2), rng.uniform(side / 2, height - side / 2)

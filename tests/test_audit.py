@@ -39,6 +39,7 @@ def test_it_says_what_it_found_and_what_it_could_not_look_up(name: str, tmp_path
     (tmp_path / "pip_audit").mkdir()
     answer = "" if found is None else json.dumps({"dependencies": found, "fixes": []})
     words = f"import sys\nassert 'constraints.txt' in ' '.join(sys.argv)\nprint({answer!r})\n"
+    (tmp_path / "pip_audit" / "__init__.py").touch()  # without it an installed one would go before
     (tmp_path / "pip_audit" / "__main__.py").write_text(f"{words}print({complaint!r}, file=sys.stderr)\n")
     got, out, err = audit(tmp_path)
     assert got == code and sentence in out + err and "Traceback" not in out + err

@@ -186,13 +186,13 @@ print(memory("VmHWM") - before, memory("VmRSS") - before)
 
 
 def test_large_photos_take_turns_and_give_their_memory_back(tmp_path: Path) -> None:
-    path, allowed = tmp_path / "a.png", 100 * 2**20
+    path, allowed = tmp_path / "a.png", 300 * 2**20
     Image.new("RGBA", (2000, 2000), 128).save(path, compress_level=1)  # 8 bytes a pixel, and 12 are counted
-    line = [sys.executable, "-c", TAKING_TURNS, str(allowed), *[str(path)] * 6]
+    line = [sys.executable, "-c", TAKING_TURNS, str(allowed), *[str(path)] * 10]
     told = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     peak, left = map(int, told.split())
-    assert 30 * 2**20 < peak < allowed
-    assert left < 15 * 2**20
+    assert 100 * 2**20 < peak < allowed
+    assert left < 64 * 2**20, "the C library keeps some to be reused, however many photos there were"
 
 
 COUNTING = """

@@ -5,6 +5,8 @@ import reprlib
 
 MOST = 60
 """Characters of a value that a sentence shows."""
+_READ = 5000
+"""Characters of a text that are looked at."""
 _USER = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:]*:(?!\d*[/?#\s])\S*@)")
 """Of an address: user:password@. A password may hold a slash that somebody forgot to encode."""
 _QUERY = re.compile(r"(://[^\n?]*\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
@@ -36,12 +38,18 @@ def quoted(value: object) -> str:
 
 def brief(text: str) -> str:
     """A text on one line, of at most 60 characters: a longer one ends in a …"""
-    start = text[: MOST + 1]
+    start = public(text[:_READ])[: MOST + 1]
     plain = start if start.isprintable() else repr(start)[1:-1]
     return plain if len(plain) <= MOST else f"{plain[: MOST - 1]}…"
 
 
-_WRITER = reprlib.Repr()
+class _Writer(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        """Secrets are taken out first: of a text that is cut, nobody could tell where they stand."""
+        return super().repr_str(public(x[:_READ]), level)
+
+
+_WRITER = _Writer()
 _WRITER.maxlevel = 4
 _WRITER.maxstring = _WRITER.maxlong = _WRITER.maxother = MOST
 _WRITER.fillvalue = "…"

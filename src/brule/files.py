@@ -28,6 +28,9 @@ _SENTENCES = {
     errno.EEXIST: "a file stands where a folder is needed; move the file away",
 }
 
+_ROOM = (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Of these no file that is read is the cause."""
+
 
 def root() -> Path:
     """The project's folder, even if DVC runs a stage in a temporary copy of it."""
@@ -87,7 +90,7 @@ def writing(path: Path | str) -> Iterator[None]:
         sentence = _SENTENCES.get(errno.ENOSPC if short else error.errno or 0)
         if sentence is None:
             raise
-        if not _concerns(error.filename, Path(path)):
+        if error.errno not in _ROOM and not _concerns(error.filename, Path(path)):
             if error.errno not in (errno.EACCES, errno.EPERM):
                 raise
             raise BruleError(f"{error.filename}: no permission to read it; change its permissions") from error

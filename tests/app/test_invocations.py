@@ -82,7 +82,7 @@ def test_the_answers_are_those_of_the_detector(server: Server, model: Path, fold
 
 
 def test_mangled_files_cost_the_server_one_sentence_each(server: Server, expected: dict[str, Any]) -> None:
-    assert len(FILES) > 200
+    assert len(FILES) >= 200
     for name, data in FILES.items():
         status, reply = server.ask(body={"inputs": [{"image": encoded(data)}]})
         if isinstance(expected[name], str):
@@ -198,4 +198,4 @@ def test_an_image_larger_than_pillow_allows_is_refused(server: Server) -> None:
     stream = io.BytesIO()
     Image.new("1", (14_000, 13_000)).save(stream, "PNG")
     status, reply = server.ask(body={"inputs": [{"image": encoded(stream.getvalue())}]})
-    assert status == 400 and "exceeds limit" in reply["error"]
+    assert status == 400 and "has 182 million pixels, but at most" in reply["error"]

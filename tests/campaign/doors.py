@@ -171,7 +171,8 @@ def _settings(location: str) -> config.Config:
 
 
 def _photo(path: Path) -> np.ndarray:
-    return np.asarray(photos.picture(path, path.name, None, 64).image)
+    with photos.picture(path, path.name, None, 64) as picture:
+        return np.asarray(picture.image)
 
 
 def _detected(path: Path) -> np.ndarray:

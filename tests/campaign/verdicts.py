@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ T = TypeVar("T")
 LONGEST = 400
 """Characters of a sentence; more of them is a dump."""
 _WRITING = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate"}
+_CACHE = str(Path(tempfile.gettempdir(), "torchinductor_"))
+"""PyTorch's own, wherever a case's folder is."""
 _STRAYED, _FOLDER = list[str](), list[Path]()  # an audit hook stays for ever, so there is one for all cases
 
 
@@ -76,7 +79,9 @@ def _look(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _inside(path: str) -> bool:
-    return path == os.devnull or any(Path(path).is_relative_to(folder) for folder in _FOLDER)
+    if path == os.devnull or path.startswith(_CACHE):
+        return True
+    return any(Path(path).is_relative_to(folder) for folder in _FOLDER)
 
 
 def leftovers(folder: Path, before: Collection[Path] = ()) -> list[Path]:

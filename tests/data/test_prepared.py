@@ -72,7 +72,7 @@ def test_the_barycenter_is_read_or_its_stage_is_named(tmp_path: Path):
     for write, words in (
         (lambda: None, "is missing"),
         (lambda: path.write_bytes(b"garbage"), "is damaged"),
-        (lambda: files.save_array(path, np.zeros((2, 3, 2), np.float32)), "has type float32 and 3 dimensions"),
+        (lambda: files.save_array(path, np.zeros((2, 3, 2), np.float32)), "has type float32 and shape"),
     ):
         write()
         with pytest.raises(BruleError, match=rf"barycenter\.npy: {words}.*; run the barycenter stage again"):
@@ -94,7 +94,7 @@ def test_parts_of_different_runs(folder: Path):
     with pytest.raises(BruleError, match="differ in the number of images"):
         prepared.load(folder, "train", labels=False)
     files.save_array(folder / "shapes.npy", np.zeros((2, 3, 2)))
-    with pytest.raises(BruleError, match=r"shapes\.npy: has type float64 and 3 dimensions"):
+    with pytest.raises(BruleError, match=r"shapes\.npy: has type float64 and shape"):
         prepared.load_shapes(folder)
 
 

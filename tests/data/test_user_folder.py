@@ -80,7 +80,7 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, people: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("location", ["http://[::1", "http://host:port/a.zip", "a\udcff.zip"])
+@pytest.mark.parametrize("location", ["http://[::1", "http://host:port/a.zip"])
 def test_what_is_no_address(tmp_path: Path, location: str) -> None:
     assert "is not a valid address; set data.location to another" in refused(tmp_path, location)
 

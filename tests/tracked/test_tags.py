@@ -85,8 +85,8 @@ def test_a_store_that_breaks_between_two_slices_of_a_training_costs_a_sentence_a
     trainer.train(settings)
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("brule: ")]
     assert len(told) == 1 and "file is not a database" in told[0] and "the work goes on" in told[0]
-    summary = json.loads(Path("results/train.json").read_text())
-    assert summary["mlflow_run_id"] == begun.info.run_id, "for the evaluation, once the store is back"
+    told_later = json.loads(Path("results/run.json").read_text())
+    assert told_later["mlflow_run_id"] == begun.info.run_id, "for the evaluation, once the store is back"
     assert all(Path(f"models/{name}.safetensors").exists() for name in ("detector", "gan"))
 
 

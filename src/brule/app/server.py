@@ -129,6 +129,15 @@ class Impatient(H11Protocol):
         else:
             self._end = self.loop.call_later(SECONDS, self.shutdown)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP. A request that began as one gets no second answer: uvicorn itself would give it."""
+        if self.cycle and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            if self.cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to end."""
         if self._end:
