@@ -99,9 +99,7 @@ def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "p
     except (ValueError, EOFError, SyntaxError, tokenize.TokenError):  # numpy reads the header as Python's literals
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions or 0 in array.shape[1:]:
-        raise BruleError(
-            f"{path}: has type {array.dtype} and shape {array.shape}, which {stage} never writes; {again}"
-        )
+        raise BruleError(f"{path}: has type {array.dtype} and shape {array.shape}, which {stage} never writes; {again}")
     return array
 
 
