@@ -81,6 +81,7 @@ LIBRARIES: dict[str, set[str]] = {
     "method.losses": {"torch"},
     "data": {"numpy", "scipy", "pandas", "PIL", "pooch"},
     "data.landmarks": {"numpy"},
+    "data.prepare": {"numpy", "pydantic"},
     "synthetic": {"numpy", "scipy", "PIL"},
     "config": {"pydantic"},
     "detector.prediction": {"torch", "numpy"},
