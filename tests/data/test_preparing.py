@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule.config import Prepare
+from brule.config import Prepare, read
 from brule.data import prepared
 from brule.data.crop import around, to_units
 from brule.data.landmarks import read_pts
@@ -302,3 +302,17 @@ def test_the_stage_sends_to_the_original_and_to_download(raw: Path, tmp_path: Pa
     assert sentence.endswith(
         "correct the original, in data.location or data.shapes, then run `dvc repro -f download && dvc repro`"
     )
+
+
+ODD = [("image", "/etc/passwd"), ("points", "../x.pts"), ("split", "half"), ("image", [])]
+
+
+@pytest.mark.parametrize(("key", "value"), ODD)
+def test_a_manifest_that_download_never_wrote_is_named(tmp_path: Path, key: str, value: object) -> None:
+    record = {"image": "1.png", "points": None, "group": "1", "split": None, "extra": False, "crop": None, key: value}
+    known = {"source": "folder", "licence": "", "scheme": None, "shapes": None, "extra": None}
+    (tmp_path / "manifest.json").write_text(json.dumps(known | {"records": [record]}))
+    with pytest.raises(
+        BruleError, match=r"manifest\.json: (is damaged|names a file outside its folder); run the download"
+    ):
+        prepare(tmp_path, tmp_path / "crops", read(ROOT / "params.yaml").prepare, 0)

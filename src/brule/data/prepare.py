@@ -235,9 +235,13 @@ def _gathered(path: Path) -> tuple[dict[str, Any], list[Record]]:
     """The manifest of data/raw and its records."""
     manifest = read_manifest(path, _DOWNLOAD)
     try:
-        return manifest, _Gathered.model_validate(manifest).records
+        gathered = _Gathered.model_validate(manifest)
     except ValidationError:
         raise BruleError(f"{path}: is damaged; {_DOWNLOAD}") from None
+    named = [gathered.shapes, *(name for record in gathered.records for name in (record.image, record.points))]
+    if any(name and (name.startswith("/") or ".." in name.split("/")) for name in named):
+        raise BruleError(f"{path}: names a file outside its folder; {_DOWNLOAD}")
+    return manifest, gathered.records
 
 
 def _shapes(

@@ -96,7 +96,8 @@ def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "p
         array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError):  # numpy reads the header as Python's literals
+    # numpy reads the header as Python's literals, and may believe that the array is vast
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError):
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions or 0 in array.shape[1:]:
         raise BruleError(f"{path}: has type {array.dtype} and shape {array.shape}, which {stage} never writes; {again}")
