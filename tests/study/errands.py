@@ -34,6 +34,15 @@ def loss(params: dict[str, float]) -> float:
     return sum((1 + i) * math.log10(params[name] / START[name] / 20) ** 2 for i, name in enumerate(START))
 
 
+def undisturbed(steps: int) -> list[tuple[Any, ...]]:
+    """The path of one worker that nobody disturbs, whose storage is its memory."""
+    search = sampler()
+    study = optuna.create_study(sampler=search)
+    while len(search.path(study)) < steps:
+        study.optimize(lambda trial: loss(suggested(trial)), n_trials=1)
+    return path(study, search, steps)
+
+
 def path(study: optuna.Study, search: GoldenSectionSampler, steps: int) -> list[tuple[Any, ...]]:
     """What does not depend on how often a search was interrupted: all but the numbers of the trials."""
     trials = study.trials

@@ -7,7 +7,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -26,12 +25,7 @@ def steps(url: str) -> int:
 
 @pytest.fixture(scope="module")
 def undisturbed() -> list[tuple]:
-    """The path of one worker that nobody kills, in memory."""
-    search = errands.sampler()
-    study = optuna.create_study(sampler=search)
-    while len(search.path(study)) < STEPS:
-        study.optimize(lambda trial: errands.loss(errands.suggested(trial)), n_trials=1)
-    return errands.path(study, search, STEPS)
+    return errands.undisturbed(STEPS)
 
 
 def worker(url: str, hangs: int = -1) -> tuple[BaseProcess, Connection]:

@@ -11,7 +11,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 from optuna.trial import TrialState
@@ -37,12 +36,7 @@ SEARCHING = Path(__file__).with_name("searching.py")
 
 @pytest.fixture(scope="module")
 def undisturbed() -> list[tuple]:
-    """The path of one worker whose storage is its memory."""
-    search = errands.sampler()
-    study = optuna.create_study(sampler=search)
-    while len(search.path(study)) < STEPS:
-        study.optimize(lambda trial: errands.loss(errands.suggested(trial)), n_trials=1)
-    return errands.path(study, search, STEPS)
+    return errands.undisturbed(STEPS)
 
 
 def searching(url: str, patience: float = 60, seconds: float = 0.05) -> "subprocess.Popen[str]":

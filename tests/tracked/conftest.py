@@ -24,6 +24,12 @@ def store(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return Path(shutil.copy(template, tmp_path))
 
 
+@pytest.fixture(scope="session", name="config")
+def committed() -> config.Config:
+    """params.yaml as committed."""
+    return config.read(ROOT / "params.yaml")
+
+
 @pytest.fixture
 def track(store: Path) -> Track:
     """`track(name, {metric: {step: value}}, tags=…, params=…)`: a finished run of that name; returns its id."""

@@ -15,18 +15,13 @@ from typing import Any
 import pytest
 
 from brule import tracking
-from brule.config import Config, read
+from brule.config import Config
 from brule.tracking import database
 
 mlflow = pytest.importorskip("mlflow")
 
 SOURCE = Path(tracking.__file__).parents[2]
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return read(PARAMS)
 
 
 @pytest.fixture

@@ -40,9 +40,7 @@ class Family:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 (for params.yaml: a key it does not know is refused)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name == "bounded" and not isinstance(value, bool):
-                raise ValueError(f"bounded = {value!r}: should be true or false")
+        for name, value in vars(self).items():  # of `bounded` 0 and 1
             most = 180 if name == "rotation" else 10
             if not 0 <= value <= most:
                 raise ValueError(f"{name} = {value!r}: should be from 0 to {most}")

@@ -11,19 +11,14 @@ import numpy as np
 import pytest
 
 from brule import tracking
-from brule.config import Config, read
+from brule.config import Config
 from brule.errors import public
 from brule.tracking.store import closed, reason
 
 mlflow = pytest.importorskip("mlflow")
 
 SOURCE = Path(tracking.__file__).parents[2]
-PARAMS = Path(__file__).parents[1] / "params.yaml"
-
-
-@pytest.fixture(scope="module")
-def config() -> Config:
-    return read(PARAMS)
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
 def test_no_password_is_shown() -> None:
