@@ -42,6 +42,8 @@ def build(parameters: config.Config, device: torch.device, exchanged: bool) -> T
         for network in vars(training.networks).values():
             network.to(memory_format=torch.contiguous_format)
         for optimiser in vars(training.optimisers).values():
+            # only fused steps can be told to skip
+            optimiser.register_step_pre_hook(lambda plain, *_: setattr(plain, "found_inf", None))
             for group in optimiser.param_groups:
                 group["fused"] = None
     return training

@@ -37,7 +37,7 @@ def pieces(training: Training) -> list[Piece]:
     n, o, plain = training.networks, training.optimisers, straightforward
     timed = [
         Piece("batches", Batches, "at"),
-        Piece("teacher", Geometry, "target"),
+        Piece("teacher", Geometry, "teacher"),
         Piece("g: field", Warp, "sample", plain.sample),
         Piece("g: images", Warp, "images"),
         Piece("g: images", plain.Warp, "images"),

@@ -13,7 +13,7 @@ from brule.maths import heatmaps
 from brule.maths.images import to_tensor
 from brule.method import losses
 from brule.method.algorithm2 import cycle
-from brule.method.context import Average, Batch
+from brule.method.context import Average
 from brule.method.geometry import Geometry
 from brule.method.training import Training
 from brule.stages.train import read_inputs
@@ -165,7 +165,7 @@ def test_a_teacher_looks_through_a_view_and_carries_its_points_back(project: Pat
         networks = replace(n, E_ema=brightness)
         free = replace(s, train=s.train.model_copy(update={"calibrate": False}), permutation=None)
         random = torch.Generator().manual_seed(1)
-        found[view] = Geometry(networks, free, looked, t.calibration, random).target(Batch(I), None)
+        found[view] = Geometry(networks, free, looked, random).teacher(I)
     assert (found[None] - place).abs().max() < 5e-3
     assert 0 < (found["strong"] - found[None]).abs().max() < 0.02, "a third of a pixel of its map"
 

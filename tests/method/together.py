@@ -26,7 +26,7 @@ def plain(n: Networks, parameters: config.Config) -> Optimisers:
     """In the place of Optimisers.build."""
     groups = {"E": [n.E], "G": [n.G, n.So], "D": [n.D], "S": [n.S]}
     found = {name: [p for module in modules for p in module.parameters()] for name, modules in groups.items()}
-    return Optimisers(**{name: torch.optim.SGD(weights, RATE) for name, weights in found.items()})
+    return Optimisers(**{name: torch.optim.SGD(weights, RATE, fused=True) for name, weights in found.items()})
 
 
 def stepped(settings: config.Config, device: torch.device) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from functools import cache
 from math import ceil
 
 import torch
-from kornia.filters import gaussian_blur2d
+from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from torch import Tensor
 
 from brule.maths import draws
@@ -44,9 +44,15 @@ def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _blurred(images: Tensor) -> Tensor:
-    sigma = images.shape[-1] / 64
-    side = 2 * ceil(2 * sigma) + 1
-    return gaussian_blur2d(images, (side, side), (sigma, sigma))
+    kernel = _gaussian(images.shape[-1] / 64, images.device, images.dtype)
+    return filter2d_separable(images, kernel, kernel, "reflect")
+
+
+@cache
+def _gaussian(sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, taps), made once, as the luma."""
+    with torch.inference_mode(False):
+        return get_gaussian_kernel1d(2 * ceil(2 * sigma) + 1, sigma, device=device, dtype=dtype)
 
 
 def cutout(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

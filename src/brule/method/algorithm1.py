@@ -23,13 +23,16 @@ from brule.method.context import (
     once,
     random_style,
 )
-from brule.method.schedule import turn_of
+from brule.method.graphs import Play, plainly
+from brule.method.schedule import Turn, turn_of
 
 STYLES = 64
 """Random styles that a batch of images is held against."""
 
 
-def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: int, generator: Generator) -> Parts:
+def gan_iteration(
+    n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: int, generator: Generator, play: Play = plainly
+) -> Parts:
     """Algorithm 1: one iteration of the conditional GAN; the encoder is frozen.
 
     max over D of −E log(1 + e^{−D(gI, gL)}) − E log(1 + e^{D(I_F, gL)}) − λ E‖∇D(gI, gL)‖²
@@ -37,11 +40,18 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
 
     and, where it is switched on, the energy distance of the styles S(I) from S_o(z).
     `turn` counts these iterations: D plays at every `adversarial_every`-th, and of its turns the penalty is added at
-    every `r1_every`-th; images are restored at every `restore_every`-th. Returns the losses by name, detached.
-    Section 2.
+    every `r1_every`-th; images are restored at every `restore_every`-th. `play` calls all of it but the average of G.
+    Returns the losses by name, detached. Section 2.
     """
-    I, c = batch.I, s.loss
-    plays, penalise, restore = turn_of(turn, s.train)
+    now = turn_of(turn, s.train)
+    parts = play(("gan", now), lambda I: _step(n, o, I, s, now, generator), [batch.I], generator)
+    n.G_ema.update_parameters(n.G)
+    return parts
+
+
+def _step(n: Networks, o: Optimisers, I: Tensor, s: Settings, now: Turn, generator: Generator) -> Parts:
+    """The two descents of Algorithm 1, of D and then of G and S."""
+    c, (plays, penalise, restore) = s.loss, now
 
     g = Warp.sample(s.families[s.train.gan_warp], len(I), I.shape[-1], generator)
     gI = g.images(I)  # (B, 3, S, S)
@@ -74,7 +84,6 @@ def gan_iteration(n: Networks, o: Optimisers, batch: Batch, s: Settings, turn: i
     }
     with frozen(n.D):
         of_G, _, skipped_G = descend(terms, [o.G, o.S] if restore else [o.G])
-    n.G_ema.update_parameters(n.G)
     return of_D | of_G | {"gan/skipped": skipped_D + skipped_G}
 
 

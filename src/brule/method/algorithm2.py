@@ -26,6 +26,7 @@ from brule.method.context import (
     random_style,
 )
 from brule.method.geometry import Calibration, Geometry
+from brule.method.graphs import Play, plainly
 
 
 def encoder_iteration(
@@ -37,6 +38,7 @@ def encoder_iteration(
     calibration: Calibration,
     ramp: float,
     generator: Generator,
+    play: Play = plainly,
 ) -> Parts:
     """Algorithm 2: one iteration of the landmark encoder; G, D and S are frozen.
 
@@ -45,13 +47,39 @@ def encoder_iteration(
     and, where they are switched on, L_decor and the cycle on unpaired shapes. For images with landmarks the supervised
     loss takes the place of c6 R_g(L). `ramp` in [0, 1] multiplies the terms that need the GAN. Returns the losses by
     name, detached. Section 2.
+
+    `play` calls what is computed where the images are. Only the teacher's points, between its two calls, are tied to
+    the prior on the CPU.
     """
-    I, c, regularise = batch.I, s.loss, bool(stage.regularise)
-    detached = not c.fake_gradient
+    geometry, known = Geometry(n, s, stage, generator), batch.labelled
+    taught = None
+    if stage.target == "teacher" and geometry.asks(batch):
+        seen = play(("teacher", stage), lambda I: {"X": geometry.teacher(I)}, [batch.I[known:]], generator)
+        primary = None if batch.primary is None else batch.primary[known:]
+        taught = seen["X"]
+        if s.train.calibrate:
+            keep = 1.0 if stage.keep is None else stage.keep
+            taught = calibration.tie(taught, primary, stage.modes or 0, keep)
+
+    def step(I: Tensor, X: Tensor | None, taught: Tensor | None) -> Parts:
+        return _step(n, o, Batch(I, X), s, geometry, taught, ramp)
+
+    changing = 0 < ramp < 1 or (s.loss.coupling == "ot" and s.loss.c5 > 0 and stage.regularise)
+    parts = play(None if changing else ("step", stage, ramp), step, [batch.I, batch.X, taught], generator)
+    n.E_ema.update_parameters(n.E)
+    return parts
+
+
+def _step(
+    n: Networks, o: Optimisers, batch: Batch, s: Settings, geometry: Geometry, taught: Tensor | None, ramp: float
+) -> Parts:
+    """The descent of Algorithm 2. taught: the teacher's points, where R_g asks for them."""
+    I, c, stage, generator = batch.I, s.loss, geometry.stage, geometry.generator
+    regularise, detached = bool(stage.regularise), not c.fake_gradient
 
     L = once(lambda: landmarks(n.E, I, s))  # L = L(I) and X_L
     L_sp = once(lambda: condition(L(), s))
-    g = once(lambda: Geometry(n, s, stage, calibration, generator).losses(batch, L))
+    g = once(lambda: geometry.losses(batch, L, taught))
     I_F = once(lambda: _drawn(n, L_sp(), s, generator, learns=c.c8 > 0 or not detached))
     I_R = once(lambda: _restored(n, L_sp(), I, s))
     L_F = once(lambda: landmarks(n.E, I_F().detach() if detached else I_F(), s))
@@ -74,7 +102,6 @@ def encoder_iteration(
     }
     with frozen(n.G, n.D, n.S, n.So):
         parts, total, skipped = descend(terms, [o.E], s.clip)
-    n.E_ema.update_parameters(n.E)
     return parts | {"encoder/total": total, "encoder/skipped": skipped}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -121,12 +121,24 @@ class Optimisers:
         """
         rates, lazy = parameters.optimiser, parameters.train.r1_every / (parameters.train.r1_every + 1)
         styled = (rates.momentum, 0.99)
+        on_gpu = next(n.E.parameters()).is_cuda
+        how: Any = {"fused": True, "capturable": on_gpu}  # capturable: fit to be recorded as a CUDA graph
         return cls(
-            E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=rates.weight_decay, fused=True),
-            G=Adam([*n.G.parameters(), *n.So.parameters()], lr=rates.generator_rate, betas=styled, fused=True),
-            D=Adam(n.D.parameters(), lr=rates.discriminator_rate * lazy, betas=(0.0, 0.99**lazy), fused=True),
-            S=Adam(n.S.parameters(), lr=rates.style_rate, betas=styled, fused=True),
+            E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=rates.weight_decay, **how),
+            G=Adam([*n.G.parameters(), *n.So.parameters()], lr=rates.generator_rate, betas=styled, **how),
+            D=Adam(n.D.parameters(), lr=rates.discriminator_rate * lazy, betas=(0.0, 0.99**lazy), **how),
+            S=Adam(n.S.parameters(), lr=rates.style_rate, betas=styled, **how),
         )
+
+    def at_rate(self, rate: float) -> None:
+        """From now on E learns at this rate, which on a GPU stays where a graph finds it."""
+        for group in self.E.param_groups:
+            if not group.get("capturable"):
+                group["lr"] = rate
+            elif isinstance(group["lr"], Tensor) and group["lr"].is_cuda:
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = torch.full((), rate, device=group["params"][0].device)
 
 
 @contextmanager
@@ -280,8 +292,8 @@ def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None, values:
     parameters = [p for o in optimisers for group in o.param_groups for p in group["params"] if p.grad is not None]
     ranks.average([*(p.grad for p in parameters if p.grad is not None), *values])
     norm = clip_grad_norm_(parameters, clip if clip is not None else float("inf"))
-    if torch.isfinite(norm):
-        for optimiser in optimisers:
-            optimiser.step()
-        return loss.new_ones(())
-    return loss.new_zeros(())
+    bad = 1.0 - torch.isfinite(norm).to(loss.dtype)
+    for optimiser in optimisers:
+        optimiser.found_inf = bad  # type: ignore[attr-defined]  # a fused step reads it where the parameters are
+        optimiser.step()
+    return 1.0 - bad

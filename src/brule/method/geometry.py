@@ -34,16 +34,18 @@ class Calibration:
 
     framed: some images are cropped as the shapes are, by the box of their landmarks. Where none is, their shifts and
     sizes are unlike the shapes', the modes know nothing of them, and the mean alone is tied, of all images.
+
+    All of it is small, and computed on the CPU: eigenvectors of small matrices take a GPU longer.
     """
 
     def __init__(self, X_b: Tensor, shapes: Tensor, momentum: float = 0.02, framed: bool = True) -> None:
-        self.X_b = X_b  # (K, 2)
+        self.X_b = X_b.cpu()  # (K, 2)
         self.momentum = momentum
         self.framed = framed
         self.count = 0  # batches seen
         self.mean: Tensor | None = None  # μ: (K, 2)
         self.covariance: Tensor | None = None  # Σ: (2K, 2K), float64
-        vectors = shapes.double().flatten(1)
+        vectors = shapes.cpu().double().flatten(1)
         _, scales, modes = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
         most = len(shapes) // SHAPES_PER_MODE
         self.modes = modes[:most].mT  # (2K, r), columns of length 1
@@ -53,8 +55,11 @@ class Calibration:
         """Observe a batch of the teacher's points (B, K, 2), and carry it onto the prior.
 
         primary (B,) bool: images cropped as the shapes are; None: all. Others, beside them, do not enter the moments,
-        and only the mean error is taken off them.
+        and only the mean error is taken off them. The result lies where X does.
         """
+        return self._tied(X.cpu(), None if primary is None else primary.cpu(), modes, keep).to(X.device)
+
+    def _tied(self, X: Tensor, primary: Tensor | None, modes: int, keep: float) -> Tensor:
         if primary is None or not self.framed:
             self.observe(ranks.whole(X))
             return self.apply(X, modes if self.framed else 0, keep)
@@ -104,8 +109,8 @@ class Calibration:
         """The inverse of `state`."""
         count, mean, covariance = state["count"], state["mean"], state["covariance"]
         self.count = int(count or 0)
-        self.mean = mean.to(self.X_b.device) if isinstance(mean, Tensor) else None
-        self.covariance = covariance.to(self.X_b.device) if isinstance(covariance, Tensor) else None
+        self.mean = mean.cpu() if isinstance(mean, Tensor) else None
+        self.covariance = covariance.cpu() if isinstance(covariance, Tensor) else None
 
 
 def project(X: Tensor, X_b: Tensor) -> Tensor:
@@ -140,22 +145,30 @@ class Geometry:
     n: Networks
     s: Settings
     stage: config.Stage
-    calibration: Calibration
     generator: Generator
 
-    def losses(self, batch: Batch, L: Callable[[], Landmarks]) -> Moved:
+    def asks(self, batch: Batch) -> bool:
+        """There are images without landmarks, and their R_g weighs something."""
+        return batch.labelled < len(batch.I) and self._weight > 0
+
+    @property
+    def _weight(self) -> float:
+        return self.s.loss.warm if self.stage.target == "barycenter" else self.s.loss.c6
+
+    def losses(self, batch: Batch, L: Callable[[], Landmarks], taught: Tensor | None) -> Moved:
         """R_g(L(gI)) against the stage's target, and the supervised loss against true landmarks; NaN where of none.
 
-        L: what E finds on the image as it is; asked for where the target is `self`. Where R_g weighs nothing, the
-        images without landmarks are left out.
+        L: what E finds on the image as it is; asked for where the target is `self`. taught (B', K, 2): the teacher's
+        points of the images without landmarks, where it is the target. Where R_g weighs nothing, these images are left
+        out.
         """
         s, c, known = self.s, self.s.loss, batch.labelled
-        asked = known < len(batch.I) and (c.warm if self.stage.target == "barycenter" else c.c6) > 0
+        asked = self.asks(batch)
         I = batch.I if asked else batch.I[:known]
         clean = L().after(known) if asked and self.stage.target == "self" else None
         wanted = [] if batch.X is None else [batch.X]
         if asked:
-            wanted.append(self.target(Batch(I[known:], None, _after(batch.primary, known)), clean))
+            wanted.append(self._target(len(I) - known, clean, taught))
         X = torch.cat(wanted)  # (B, K, 2)
         g = self._deformation(X, I.shape[-1])
         gI = cutout(jitter(g.images(I), s.augment.jitter, self.generator), s.augment.cutout, self.generator)
@@ -167,11 +180,12 @@ class Geometry:
             stacks = [stack[rows] for stack in logits]
             return losses.geometric_regulariser(stacks, gX[rows], c.c6_entropy, c.c6_coordinates)
 
-        R_g = cost(slice(known, None)) if asked else gX.new_tensor(torch.nan)
+        none = gX.new_full((), torch.nan)
+        R_g = cost(slice(known, None)) if asked else none
         if clean and c.two_sided:  # the un-warped view learns from the warped one
             X_gI = heatmaps.coordinates(heatmaps.log_probabilities(logits[-1]).exp()).detach()
             R_g = R_g + c.c6_coordinates * (g.points(L().X_L) - X_gI)[known:].abs().mean()
-        return Moved(R_g, cost(slice(known)) if known and c.supervised > 0 else gX.new_tensor(torch.nan))
+        return Moved(R_g, cost(slice(known)) if known and c.supervised > 0 else none)
 
     def _deformation(self, X: Tensor, size: int) -> Warp:
         """A fresh g for each image; with an amplitude it first carries the landmarks X towards an unpaired shape."""
@@ -181,26 +195,22 @@ class Geometry:
         shapes = towards(X, s.shapes, family.amplitude, self.generator)
         return Warp.sample(family, len(X), size, self.generator, X, shapes)
 
-    def target(self, batch: Batch, clean: Landmarks | None) -> Tensor:
-        """The points that g is applied to: X_b (warm start), the calibrated teacher's, or the encoder's own."""
-        s, stage = self.s, self.stage
-        if stage.target == "barycenter":
-            return s.X_b.expand(len(batch.I), -1, -1)
+    def _target(self, count: int, clean: Landmarks | None, taught: Tensor | None) -> Tensor:
+        """The points that g is applied to: X_b (warm start), the teacher's, or the encoder's own."""
         if clean:
             return clean.X_L.detach()
-        X = both_ways(self._teacher, batch.I, s.permutation)
-        if s.train.calibrate:
-            X = self.calibration.tie(X, batch.primary, stage.modes or 0, 1.0 if stage.keep is None else stage.keep)
-        return project(X, s.X_b) if stage.project else X
+        if taught is None:
+            return self.s.X_b.expand(count, -1, -1)
+        return project(taught, self.s.X_b) if self.stage.project else taught
 
     @torch.no_grad()
-    def _teacher(self, I: Tensor) -> Tensor:
+    def teacher(self, I: Tensor) -> Tensor:
+        """The teacher's points of I, (B, K, 2), before they are tied to the prior."""
+        return both_ways(self._seen, I, self.s.permutation)
+
+    def _seen(self, I: Tensor) -> Tensor:
         """The teacher's points of I; with a view g⁻¹ X(gI), a fresh g of this family for each image."""
         if self.stage.view is None:
             return landmarks(self.n.E_ema, I, self.s).X_L
         g = Warp.sample(self.s.families[self.stage.view], len(I), I.shape[-1], self.generator)
         return g.origins(landmarks(self.n.E_ema, g.images(I), self.s).X_L)
-
-
-def _after(primary: Tensor | None, known: int) -> Tensor | None:
-    return None if primary is None else primary[known:]

@@ -5,6 +5,7 @@ An iteration depends on the saved state and on (seed, iteration) alone.
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,14 +21,16 @@ from brule.errors import BruleError
 from brule.maths import metrics, monitors, warps
 from brule.maths.family import Family
 from brule.maths.images import mirror_all, shrunk, to_tensor
-from brule.method import ranks
+from brule.method import graphs, ranks
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
 from brule.method.batches import Batches, derive, generator
 from brule.method.collapse import columns
 from brule.method.context import Networks, Optimisers, Settings
 from brule.method.geometry import Calibration
+from brule.method.graphs import Player, plainly
 from brule.method.schedule import Moment, Schedule
+from brule.networks.hourglass import fuse
 
 Row = dict[str, float | int | str]
 
@@ -155,6 +158,10 @@ class Training:
             else None
         )
         self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
+        self._generators = {name: generator(config.seed, 0, name, device) for name in ("encoder", "gan")}
+        self.player = Player(device) if graphs.possible(device) and config.machine.compile else None
+        if self.player:
+            fuse(self.networks.E, self.networks.E_ema)
         self.iteration = 0
         self.images = 0  # seen by either algorithm
         self.history: list[Row] = []
@@ -172,23 +179,29 @@ class Training:
 
     def step(self, moment: Moment) -> None:
         """One iteration: Algorithm 1 on one batch, then Algorithm 2 on a fresh one, as the schedule says."""
-        n, o, s = self.networks, self.optimisers, self.settings
+        with self.player.beside() if self.player else nullcontext():
+            self._step(moment)
+        self.iteration += 1
+
+    def _step(self, moment: Moment) -> None:
+        n, o, s, play = self.networks, self.optimisers, self.settings, self.player or plainly
         if moment.gan:
-            random = generator(self.config.seed, self.iteration, "gan", self.device)
             batch = self.gan_batches.at(self.iteration)
             self.images += ranks.count() * len(batch.I)
-            self._add(gan_iteration(n, o, batch, s, moment.gan_turn, random))
+            self._add(gan_iteration(n, o, batch, s, moment.gan_turn, self._random("gan"), play))
         if moment.encoder:
-            for group in o.E.param_groups:
-                group["lr"] = moment.encoder_rate
-            random = generator(self.config.seed, self.iteration, "encoder", self.device)
+            o.at_rate(moment.encoder_rate)
             batch = self.encoder_batches.at(self.iteration)
             if self.unlabelled_batches is not None:
                 batch = batch.joined(self.unlabelled_batches.at(self.iteration))
             self.images += ranks.count() * len(batch.I)
             batch = batch.resized(moment.stage.image_size)
-            self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random))
-        self.iteration += 1
+            random = self._random("encoder")
+            self._add(encoder_iteration(n, o, batch, s, moment.stage, self.calibration, moment.ramp, random, play))
+
+    def _random(self, purpose: str) -> torch.Generator:
+        """The generator of this purpose at this iteration's seed. It is one object, as a graph keeps its own."""
+        return self._generators[purpose].manual_seed(derive(self.config.seed, self.iteration, purpose))
 
     @property
     def over(self) -> bool:
@@ -240,10 +253,16 @@ class Training:
     def set_coefficients(self, coefficients: Mapping[str, float]) -> None:
         """From now on with these coefficients of the loss, {"c5": …}."""
         self.settings = replace(self.settings, loss=self.settings.loss.model_copy(update=dict(coefficients)))
+        self._forget()
 
     def set_precision(self, precision: str) -> None:
         """From now on with convolutions in this precision, float32 or bfloat16."""
         self.settings = replace(self.settings, precision=precision)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.player:
+            self.player.forget()
 
     def score(self) -> float:
         """W₁ over the eye distance on the validation split, in percent; infinite for an encoder that answers NaN.
@@ -277,6 +296,10 @@ class Training:
         """The inverse of `state`."""
         for name, module in self._modules().items():
             module.load_state_dict(state["modules"][name])
+        for optimiser in vars(self.optimisers).values():
+            for group in optimiser.param_groups:
+                if "capturable" in group:  # the state may be from a machine with a GPU, or without
+                    group["capturable"] = self.device.type == "cuda"
         self.calibration.restore(state["calibration"])
         self.iteration, self.images = state["iteration"], state["images"]
         self.history = state["history"]
