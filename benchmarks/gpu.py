@@ -5,6 +5,7 @@ says so. What was measured is in the JSON file at once, so that a run that is cu
 """
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,6 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from brule import config, files, machine
 from brule import terminal as entry
+from brule.method import graphs
 from brule.stages import experiments
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +41,10 @@ TINY = {
 """For a rehearsal on a CPU: every stage, loss and switch of a configuration, and next to no arithmetic."""
 TRACED = 2  # iterations under the profiler, which takes seconds to sort thousands of kernels
 MOST = 1.5  # seconds of one kind's timed iterations
-HEAD = ("stage", "ms", "images a second", "TFLOP/s", "of the peak", "GPU busy", "kernels", "waits", "first, s")
+HEAD = (
+    *("stage", "ms", "images a second", "kernel by kernel", "TFLOP/s", "of the peak", "GPU busy", "kernels", "waits"),
+    "until then, s",
+)
 
 Row = dict[str, Any]
 
@@ -74,7 +79,14 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
     """The result so far, after each kind of iteration; it ends early at the `deadline` (of `time.perf_counter`)."""
     start = time.perf_counter()
     device = machine.device(wanted.machine.device)
-    training = build(wanted, device, exchanged=False)
+    training, plain = (
+        build(
+            wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"compile": compiled})}),
+            device,
+            False,
+        )
+        for compiled in (True, False)
+    )
     every = kinds_of(training.schedule, wanted.train)
     result: dict[str, Any] = {
         "image_size": wanted.prepare.image_size,
@@ -93,23 +105,28 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
             if result["start"] is None:
                 result["start"] = time.perf_counter() - start
             images = training.images - images
+            # until it is played back
+            first += graphs.CALLS * timed(step, device, graphs.CALLS, math.inf, math.inf)[0]
             row: Row = {"stage": stage, "kind": kind.name, "images": images, "first": first}
             row["share"] = kind.times / wanted.stages[stage].iterations
-            row["tflop"] = 1e-12 * counted(training, kind.moment)
             row["seconds"], row["iterations"] = timed(step, device, iterations, deadline)
+            row["tflop"] = 1e-12 * counted(plain, kind.moment)
+            row["plain"], _ = timed(partial(plain.step, kind.moment), device, iterations, deadline)
             row |= traced(step, device)
             result["kinds"].append(row)
             result["left_out"].remove([stage, kind.name])
             yield result
 
 
-def timed(step: Callable[[], None], device: torch.device, iterations: int, deadline: float) -> tuple[float, int]:
+def timed(
+    step: Callable[[], None], device: torch.device, iterations: int, deadline: float, most: float = MOST
+) -> tuple[float, int]:
     """(seconds of an iteration, how many were run): one after the other, as in training; none waits for the one
     before."""
     _wait(device)
     start = now = time.perf_counter()
     done = 0
-    while done < iterations and (done == 0 or now < min(deadline, start + MOST)):
+    while done < iterations and (done == 0 or now < min(deadline, start + most)):
         step()
         done, now = done + 1, time.perf_counter()
     _wait(device)
@@ -156,7 +173,7 @@ def _wait(device: torch.device) -> None:
 def mean(rows: list[Row]) -> Row:
     """An iteration of a stage, of which the kinds make up their shares; `first`: all that the stage had to find out."""
     shared: Row = {"stage": rows[0]["stage"], "first": sum(row["first"] for row in rows)}
-    for name in ("images", "tflop", "seconds", "busy", "kernels", "waits"):
+    for name in ("images", "tflop", "seconds", "plain", "busy", "kernels", "waits"):
         values = [row[name] for row in rows]
         known = None not in values
         shared[name] = sum(row["share"] * row[name] for row in rows) if known else None
@@ -169,7 +186,7 @@ def section(name: str, result: dict[str, Any], reached: float) -> report.Section
     missing = {stage for stage, _ in result["left_out"]}
     for stage in dict.fromkeys(row["stage"] for row in result["kinds"]):
         kinds = [row for row in result["kinds"] if row["stage"] == stage]
-        rows.append((stage, *(["–"] * 8 if stage in missing else _cells(mean(kinds), reached))))
+        rows.append((stage, *(["–"] * (len(HEAD) - 1) if stage in missing else _cells(mean(kinds), reached))))
         if stage in missing or len(kinds) > 1:
             rows += [(f"· {row['kind']}", *_cells(row, reached)) for row in kinds]
     side, sizes = result["image_size"], " and ".join(map(str, result["batch_sizes"]))
@@ -183,7 +200,11 @@ def section(name: str, result: dict[str, Any], reached: float) -> report.Section
 def _cells(row: Row, reached: float) -> tuple[str, ...]:
     rate, busy = row["tflop"] / row["seconds"], row["busy"]
     return (
-        *(f"{1e3 * row['seconds']:.1f}", f"{row['images'] / row['seconds']:.0f}"),
+        *(
+            f"{1e3 * row['seconds']:.1f}",
+            f"{row['images'] / row['seconds']:.0f}",
+            f"{row['images'] / row['plain']:.0f}",
+        ),
         *(f"{rate:.3g}", f"{100 * rate / reached:.1f} %"),
         *("–" if busy is None else f"{100 * busy / row['seconds']:.0f} %",),
         *("–" if row[name] is None else f"{row[name]:.0f}" for name in ("kernels", "waits")),

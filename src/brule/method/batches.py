@@ -25,7 +25,8 @@ def derive(seed: int, iteration: int, purpose: str) -> int:
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device) -> torch.Generator:
     """A fresh torch generator on `device`, for this process's rows."""
-    fresh = draws.Part(device).of(ranks.rank(), ranks.count())
+    alone = ranks.count() == 1
+    fresh = torch.Generator(device) if alone else draws.Part(device).of(ranks.rank(), ranks.count())
     fresh.manual_seed(derive(seed, iteration, purpose))
     return fresh
 

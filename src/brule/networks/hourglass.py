@@ -26,15 +26,21 @@ class Normalise(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused:
-            y: Tensor = _fused()(x, self.weight, self.bias, self.num_channels // self.num_groups, self.eps)
-            return y
+            groups, pixels = self.num_groups, x.permute(0, 2, 3, 1)  # in the order in which they lie in memory
+            y: Tensor = _compiled()(
+                pixels.reshape(len(x), -1, groups, self.num_channels // groups),
+                self.weight.view(groups, -1),
+                self.bias.view(groups, -1),
+                self.eps,
+            )
+            return y.view(pixels.shape).permute(0, 3, 1, 2)
         return F.relu(super().forward(x), inplace=True)
 
 
 def fuse(*networks: nn.Module) -> None:
-    """From now on their normalisations are two kernels each, in the memory order and precision of their input.
+    """From now on their normalisations are compiled, at their first use: few kernels, and no copy of the input.
 
-    For training on a GPU, where torch's own works on a copy in another order and in float32. Compiled when first used.
+    For training on a GPU, where torch's own turns the input into float32 and another order in memory, and back.
     """
     for network in networks:
         for module in network.modules():
@@ -43,16 +49,15 @@ def fuse(*networks: nn.Module) -> None:
 
 
 @cache
-def _fused() -> Callable[..., Tensor]:
-    return torch.compile(normalised, dynamic=True)
+def _compiled() -> Callable[..., Tensor]:
+    return torch.compile(normalised, dynamic=True)  # once for all shapes
 
 
-def normalised(x: Tensor, weight: Tensor, bias: Tensor, group: int, eps: float) -> Tensor:
-    """GroupNorm of `group` channels, then ReLU."""
-    groups = torch.unflatten(wide(x), 1, (-1, group))  # (B, C / group, group, H, W)
-    variance, mean = torch.var_mean(groups, (2, 3, 4), correction=0, keepdim=True)
-    y = ((groups - mean) * (variance + eps).rsqrt()).flatten(1, 2)
-    return F.relu(y * weight[:, None, None] + bias[:, None, None]).to(x.dtype)
+def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """GroupNorm, then ReLU, of x (B, pixels, groups, channels of a group); weight and bias (groups, channels of it)."""
+    y = wide(x)
+    variance, mean = torch.var_mean(y, (1, 3), correction=0, keepdim=True)
+    return F.relu((y - mean) * (variance + eps).rsqrt() * weight + bias).to(x.dtype)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
