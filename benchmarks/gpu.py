@@ -81,7 +81,7 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
     device = machine.device(wanted.machine.device)
     training, plain = (
         build(
-            wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"compile": compiled})}),
+            wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"graphs": recorded})}),
             device,
             False,
         )

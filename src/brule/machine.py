@@ -26,10 +26,8 @@ def _prepared(device: torch.device) -> torch.device:
 
     Matrix products in float32 stay exact: thin-plate splines and the fits of transport need the digits that TF32 drops.
     Convolutions in float32 (the penalty R1) use TF32, torch's default. On a CPU a resumed run repeats the original bit
-    by bit, on a GPU up to rounding. Systems of equations go to cuSOLVER and cuBLAS, whose calls a graph can record.
+    by bit, on a GPU up to rounding.
     """
-    if device.type == "cuda":
-        torch.backends.cuda.preferred_linalg_library("cusolver")
     torch.backends.cudnn.benchmark = device.type == "cuda"
     torch.set_float32_matmul_precision("highest")
     return device

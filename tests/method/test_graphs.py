@@ -127,8 +127,8 @@ def test_a_recorded_training_is_the_called_one(project: Path, tiny: Tiny, switch
     values = SWITCHES[switches] | {"stages": stages}
     values["train"] = {"ramp": 2, "adversarial_every": 2} | values.get("train", {})
     means = []
-    for compiled in (False, True):
-        settings = tiny(**values | {"machine": {"device": "cuda", "precision": "float32", "compile": compiled}})
+    for recorded in (False, True):
+        settings = tiny(**values | {"machine": {"device": "cuda", "precision": "float32", "graphs": recorded}})
         training = Training(settings, read_inputs(settings)[0], torch.device("cuda"))
         while not training.over:
             training.step(training.schedule.at(training.iteration))

@@ -402,9 +402,9 @@ class Machine(Section):
     """Of the convolutions; auto: bfloat16 where the processor has instructions for it, else float32."""
     threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of each process; 0: as many as there are cores."""
-    compile: bool = True
-    """On a GPU: record what every iteration repeats as CUDA graphs, and compile E's normalisations. False: kernel by
-    kernel, which starts sooner and is several times slower."""
+    graphs: bool = True
+    """On a GPU: what every iteration repeats is recorded as CUDA graphs, and E's normalisations are fused. False: torch's
+    own kernels, one by one, several times slower."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive

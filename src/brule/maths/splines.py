@@ -12,6 +12,8 @@ NODES, MARGIN = 26, 2
 """The spline is evaluated on NODES² nodes (and a margin) and interpolated by cubics from there."""
 CLOSE, LOOSE = 1e-4, 1e-2
 """Smoothing λ: close, within a tenth of a pixel of 64; loose where close would fold (open lips that shall close)."""
+CORNER = 1e-8
+"""Keeps one, two or collinear landmarks solvable."""
 LEAST = 0.1
 """Least area a pixel may be left with by the thin-plate part, as a share of its area under the affine part."""
 
@@ -44,15 +46,35 @@ def _solved(places: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     batch, count, _ = places.shape
     squares = (places[:, :, None] - places[:, None]).square().sum(-1).clamp_(min=1e-30)
     plane = torch.cat((torch.ones_like(places[..., :1]), places), dim=-1)
-    # the small corner keeps one, two or collinear landmarks solvable
-    corner = -1e-8 * torch.eye(3, device=places.device, dtype=places.dtype).expand(batch, 3, 3)
+    if places.is_cuda:
+        return _eliminated(squares.log() * squares, plane, values)
+    corner = -CORNER * torch.eye(3, device=places.device, dtype=places.dtype).expand(batch, 3, 3)
     system = torch.cat((torch.cat((squares.log() * squares, plane), 2), torch.cat((plane.mT, corner), 2)), 1)
     wanted = torch.cat((values, values.new_zeros(batch, 3, 2)), 1)
     landmarks = torch.diag((torch.arange(count + 3, device=places.device) < count).to(places.dtype))
-    # solve_ex: no wait for the GPU to report a singular matrix, which the smoothing excludes
     solutions = [torch.linalg.solve_ex(system + smoothing * landmarks, wanted)[0] for smoothing in (CLOSE, LOOSE)]
     both = torch.cat(solutions, dim=-1).float()
     return both[:, :count], both[:, count:]
+
+
+def _eliminated(kernel: Tensor, plane: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """`_solved` by elimination: a CUDA graph can record it, and no solver of torch's.
+
+    The corner gives the plane, a = Pᵀw / CORNER, and leaves (kernel + λ + P Pᵀ / CORNER) w = values. That is positive
+    definite, so that no pivot is looked for.
+    """
+    batch, count, _ = plane.shape
+    whole = kernel + plane @ plane.mT / CORNER
+    smoothing = torch.eye(count, device=kernel.device, dtype=kernel.dtype)
+    left = torch.cat((torch.cat((whole + CLOSE * smoothing, whole + LOOSE * smoothing)), values.repeat(2, 1, 1)), 2)
+    for i in range(count):
+        row = left[:, i : i + 1] / left[:, i : i + 1, i : i + 1]
+        left = torch.addcmul(left, left[:, :, i : i + 1], row, value=-1)
+        left[:, i : i + 1] = row
+    w = left[:, :, count:]
+    a = torch.cat((plane, plane)).mT @ w / CORNER
+    weights, planes = (torch.cat(x.float().split(batch), dim=-1) for x in (w, a))
+    return weights, planes
 
 
 def _cubic(size: int, like: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ class Training:
         )
         self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
         self._generators = {name: generator(config.seed, 0, name, device) for name in ("encoder", "gan")}
-        self.player = Player(device) if graphs.possible(device) and config.machine.compile else None
+        self.player = Player(device) if graphs.possible(device) and config.machine.graphs else None
         if self.player:
             fuse(self.networks.E, self.networks.E_ema)
         self.iteration = 0

@@ -1,15 +1,13 @@
 """E: image → one heatmap of logits per landmark, a stacked hourglass (the paper, section 3, "Landmark Encoder")."""
 
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 from math import sqrt
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from brule.networks.layers import channels_last, halvings, wide
+from brule.networks.layers import channels_last, halvings
 
 GROUP = 16
 """Channels of a normalisation group. 16 fill a vector register; other sizes are slower in bfloat16."""
@@ -22,42 +20,24 @@ class Normalise(nn.GroupNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels // GROUP if channels % GROUP == 0 else 1, channels)
-        self.fused = False
+        self.fused: Callable[..., Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.fused:
-            groups, pixels = self.num_groups, x.permute(0, 2, 3, 1)  # in the order in which they lie in memory
-            y: Tensor = _compiled()(
-                pixels.reshape(len(x), -1, groups, self.num_channels // groups),
-                self.weight.view(groups, -1),
-                self.bias.view(groups, -1),
-                self.eps,
-            )
-            return y.view(pixels.shape).permute(0, 3, 1, 2)
+        if self.fused is not None:
+            return self.fused(x, self.weight, self.bias, self.eps)
         return F.relu(super().forward(x), inplace=True)
 
 
 def fuse(*networks: nn.Module) -> None:
-    """From now on their normalisations are compiled, at their first use: few kernels, and no copy of the input.
-
-    For training on a GPU, where torch's own turns the input into float32 and another order in memory, and back.
-    """
+    """From now on their normalisations are `fused.norm_relu`, for training on a GPU; nothing where Triton is missing."""
+    try:
+        from brule.networks.fused import norm_relu
+    except ImportError:
+        return
     for network in networks:
         for module in network.modules():
-            if isinstance(module, Normalise):
-                module.fused = True
-
-
-@cache
-def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(normalised, dynamic=True)  # once for all shapes
-
-
-def normalised(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """GroupNorm, then ReLU, of x (B, pixels, groups, channels of a group); weight and bias (groups, channels of it)."""
-    y = wide(x)
-    variance, mean = torch.var_mean(y, (1, 3), correction=0, keepdim=True)
-    return F.relu((y - mean) * (variance + eps).rsqrt() * weight + bias).to(x.dtype)
+            if isinstance(module, Normalise) and module.num_channels == GROUP * module.num_groups:
+                module.fused = norm_relu
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
