@@ -266,6 +266,17 @@ def test_the_landmarks_beside_the_photos_can_be_the_shapes(run: Run, place: Path
     assert wanted["data"]["shapes"] is None and wanted["prepare"]["crop_fill"] == 0.5
 
 
+def test_the_gan_is_trained_where_it_is_asked_for(run: Run, place: Path) -> None:
+    def iterations() -> list[int]:
+        stages = experiments.plan(place, "my-pets")["stages"].values()
+        return [stage["iterations"] for stage in stages if stage.get("gan_every")]
+
+    run("My Pets", "--shapes", "shapes.json")
+    assert iterations() == [0] and "GAN is left out" in Path("experiments/my-pets.yaml").read_text()
+    run("My Pets", "--shapes", "shapes.json", "--force", "--gan")
+    assert min(iterations()) > 0 and "GAN" not in Path("experiments/my-pets.yaml").read_text()
+
+
 def test_a_normaliser_that_the_shapes_name_is_written(run: Run, place: Path) -> None:
     write_shapes(place / "shapes.json", normaliser=["left ear", "right ear"])
     _, out, _ = run("My Pets", "--shapes", "shapes.json")

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 TITLE = "Look at your photos and shapes, and write an experiment that one command trains."
 EPILOG = """\
 Run it in the project's folder. It decodes every photo, reads the shapes, and tells what it found. It writes
-experiments/NAME.yaml, what differs from params.yaml for these photos, and results/NAME-sheet.png: twelve crops, cut as
-training will see them, with the mean shape X_b drawn on each, its landmarks numbered and named. It prints the command
-that trains, and how long that takes here. If anything is wrong, it says what, and writes nothing.
+experiments/NAME.yaml, what differs from params.yaml for these photos, and results/NAME-sheet.png: twelve crops, cut
+as training will see them, with the mean shape X_b drawn on each, its landmarks numbered and named. It prints the
+command that trains, and how long that takes here. The GAN is left out unless you ask for it: the detector is no
+better for it. If anything is wrong, it says what, and writes nothing.
 
 PHOTOS is a folder, a zip or tar, or a URL. A .pts beside a photo holds its landmarks; none is needed. SHAPES is a file
 or folder of landmark shapes that may belong to none of the photos: a folder, zip or tar of .pts, a CSV or a JSON, as
@@ -45,6 +46,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="of the experiment; default: made from the name of PHOTOS")
     fill = "the share of a crop's width that the landmarks span, if you know it: 0.11 to 1"
     add("--crop-fill", type=_share, metavar="SHARE", help=fill)
+    add("--gan", action="store_true", help="train the GAN as well, which draws images and takes as long again")
     add("--force", action="store_true", help="replace an experiment of this name")
 
 
@@ -52,7 +54,7 @@ def run(args: argparse.Namespace) -> bool:
     """Propose, and say what was found. Any failure raises: the result is never True."""
     from brule.stages.proposal import propose
 
-    proposal = propose(args.photos, args.shapes, args.name, args.crop_fill, args.force)
+    proposal = propose(args.photos, args.shapes, args.name, args.crop_fill, args.force, args.gan)
     print("\n".join([*_photos(proposal), *_shapes(proposal), *_framing(proposal, args.crop_fill), *_next(proposal)]))
     return False
 
