@@ -83,9 +83,9 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
         build(
             wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"graphs": recorded})}),
             device,
-            False,
+            exchanged=False,
         )
-        for compiled in (True, False)
+        for recorded in (True, False)
     )
     every = kinds_of(training.schedule, wanted.train)
     result: dict[str, Any] = {

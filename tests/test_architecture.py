@@ -68,6 +68,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pooch": ("data.download",),
     "ruamel": ("documents", "stages.experiments"),
     "safetensors": ("detector.weights",),
+    "triton": ("networks.fused",),
     "av": ("detector.video",),
     **dict.fromkeys(
         ("dvc", "hydra", "omegaconf", "torchvision", "cv2", "imageio", "skimage", "pickle", "dill", "yaml"), ()
@@ -78,6 +79,7 @@ LIBRARIES: dict[str, set[str]] = {
     "maths": {"torch", "numpy", "scipy", "ot", "kornia"},
     "maths.family": set(),
     "networks": {"torch", "kornia"},
+    "networks.fused": {"torch", "triton"},
     "method.losses": {"torch"},
     "data": {"numpy", "scipy", "pandas", "PIL", "pooch"},
     "data.landmarks": {"numpy"},

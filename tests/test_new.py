@@ -82,7 +82,7 @@ def test_the_experiment_is_one_that_the_pipeline_takes(run: Run, place: Path) ->
         "location": str(place / "My Pets"),
         "shapes": str(place / "shapes.json"),
     }
-    assert {key for key in usual if usual[key] != wanted[key]} == {"data", "prepare"}
+    assert {key for key in usual if usual[key] != wanted[key]} == {"data", "prepare", "stages"}
     assert "8 photos, 10 shapes" in experiments.catalogue(place / "experiments")["my-pets"]
     assert Image.open("results/my-pets-sheet.png").width > 600
     assert "13 minutes" in out and "an estimate" in out and "6 to train on, 1 for validation, 1 for the test" in out

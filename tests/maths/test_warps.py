@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from brule.maths import warps
+from brule.maths import splines, warps
 from brule.maths.family import PAPER, Family, Spread
 from brule.maths.heatmaps import condition, coordinates, sparse
 from brule.maths.warps import Warp, towards
@@ -234,6 +234,18 @@ def test_everything_stays_on_the_device(faces: Tensor):
     assert moved.device == warp.images(torch.zeros(2, 3, SIZE, SIZE, device="cuda")).device == source.device
     assert ((warp.origins(moved) - source).norm(dim=-1) * SIZE).max() < 1e-3
     assert warps.similarity(source, destination).device == source.device
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 68])
+def test_elimination_bends_as_torch_s_solver_does(count: int, faces: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes its place on a GPU."""
+    places, ends = faces[:4, :count].float(), faces[4:8, :count].float()
+    straight = torch.eye(2).expand(4, 2, 2)
+    solved = splines.thin_plate(places, ends - places, SIZE, straight)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    eliminated = splines.thin_plate(places, ends - places, SIZE, straight)
+    assert count < 68 or not torch.equal(solved, eliminated), "the same way twice"
+    torch.testing.assert_close(eliminated, solved, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))

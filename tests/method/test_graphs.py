@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from brule import config
 from brule.method.graphs import Found, Function, Given, Player
 from brule.method.training import Training
-from brule.networks import hourglass
 from brule.stages.train import read_inputs
 
 Tiny = Callable[..., config.Config]
@@ -94,26 +93,6 @@ def test_the_optimal_coupling_is_never_recorded(project: Path, tiny: Tiny, monke
     settings = tiny(stages={"joint": {"iterations": 3} | STAGES["joint"]}, loss={"coupling": "ot"}, train={"ramp": 0})
     keys, _ = watched(Training(settings, read_inputs(settings)[0], torch.device("cpu")), monkeypatch)
     assert {key[0] for key in keys} == {"gan"}
-
-
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("channels", [48, 24])
-def test_what_is_compiled_is_group_norm_and_relu(
-    channels: int, memory: torch.memory_format, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hourglass, "_compiled", lambda: hourglass.normalised)
-    torch.manual_seed(0)
-    norm = hourglass.Normalise(channels).double()
-    for parameter in norm.parameters():
-        nn.init.normal_(parameter)
-    x = (2 * torch.randn(3, channels, 4, 6).double() + 1).to(memory_format=memory).requires_grad_()
-    expected = norm(x)
-    hourglass.fuse(nn.Sequential(norm))
-    y = norm(x)
-    assert y.is_contiguous(memory_format=memory)
-    torch.testing.assert_close(y, expected)
-    g = torch.randn_like(y)
-    torch.testing.assert_close(*(torch.autograd.grad(z, [x, *norm.parameters()], g) for z in (y, expected)))
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

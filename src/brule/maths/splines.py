@@ -73,7 +73,7 @@ def _eliminated(kernel: Tensor, plane: Tensor, values: Tensor) -> tuple[Tensor, 
         left[:, i : i + 1] = row
     w = left[:, :, count:]
     a = torch.cat((plane, plane)).mT @ w / CORNER
-    weights, planes = (torch.cat(x.float().split(batch), dim=-1) for x in (w, a))
+    weights, planes = (torch.cat(torch.split(x.float(), batch), dim=-1) for x in (w, a))
     return weights, planes
 
 

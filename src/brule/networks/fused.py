@@ -29,7 +29,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
 
     weight and bias: γ and β, (C,), float32. Differentiable once, in all three.
     """
-    y: Tensor = _NormRelu.apply(x.contiguous(memory_format=torch.channels_last), weight, bias, eps)  # type: ignore[no-untyped-call]
+    y: Tensor = _NormRelu.apply(x.contiguous(memory_format=torch.channels_last), weight, bias, eps)
     return y
 
 
@@ -65,7 +65,7 @@ def _shape(x: Tensor) -> tuple[int, int, int, int]:
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _moments(x, sums, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr):  # type: ignore[no-untyped-def]
+def _moments(x, sums, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr):
     """Σ x and Σ x² of each channel over each slice of an image: (B, SLICES, 2, C), float32."""
     image, piece = tl.program_id(0), tl.program_id(1)
     c = tl.arange(0, PADDED)
@@ -84,7 +84,7 @@ def _moments(x, sums, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr
 
 
 @triton.jit
-def _added(sums, image, channels, PADDED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _added(sums, image, channels, PADDED: tl.constexpr):
     """The two sums of every channel over all slices of an image: (PADDED,) each."""
     c, s = tl.arange(0, PADDED), tl.arange(0, SLICES)
     place = sums + (image * SLICES + s[:, None]) * 2 * channels + c[None, :]
@@ -94,14 +94,14 @@ def _added(sums, image, channels, PADDED: tl.constexpr):  # type: ignore[no-unty
 
 
 @triton.jit
-def _grouped(value, PADDED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _grouped(value, PADDED: tl.constexpr):
     """The sum over its group, for each channel: (PADDED,)."""
     total = tl.sum(tl.reshape(value, (PADDED // GROUP, GROUP)), 1)
     return tl.reshape(tl.broadcast_to(total[:, None], (PADDED // GROUP, GROUP)), (PADDED,))
 
 
 @triton.jit
-def _statistics(sums, image, pixels, channels, eps, PADDED: tl.constexpr):  # type: ignore[no-untyped-def]
+def _statistics(sums, image, pixels, channels, eps, PADDED: tl.constexpr):
     """μ and r of each channel's group: (PADDED,) each."""
     total, squares = _added(sums, image, channels, PADDED)
     count = pixels * GROUP
@@ -111,7 +111,7 @@ def _statistics(sums, image, pixels, channels, eps, PADDED: tl.constexpr):  # ty
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):  # type: ignore[no-untyped-def]
+def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     image, piece = tl.program_id(0), tl.program_id(1)
     c = tl.arange(0, PADDED)
     mean, r = _statistics(sums, image, pixels, channels, eps, PADDED)
@@ -127,7 +127,7 @@ def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROW
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _totals(x, dy, sums, weight, bias, totals, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):  # type: ignore[no-untyped-def]
+def _totals(x, dy, sums, weight, bias, totals, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     """Σ ∂z and Σ ∂z·x̂ of each channel over each slice, as `sums` are."""
     image, piece = tl.program_id(0), tl.program_id(1)
     c = tl.arange(0, PADDED)
@@ -151,7 +151,7 @@ def _totals(x, dy, sums, weight, bias, totals, pixels, channels, PADDED: tl.cons
 
 
 @triton.jit(do_not_specialize=["pixels"])
-def _back(x, dy, sums, totals, weight, bias, dx, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):  # type: ignore[no-untyped-def]
+def _back(x, dy, sums, totals, weight, bias, dx, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     image, piece = tl.program_id(0), tl.program_id(1)
     c = tl.arange(0, PADDED)
     mean, r = _statistics(sums, image, pixels, channels, eps, PADDED)

@@ -29,7 +29,7 @@ class Normalise(nn.GroupNorm):
 
 
 def fuse(*networks: nn.Module) -> None:
-    """From now on their normalisations are `fused.norm_relu`, for training on a GPU; nothing where Triton is missing."""
+    """From now on they normalise by `fused.norm_relu`, for training on a GPU. Without Triton torch's own stays."""
     try:
         from brule.networks.fused import norm_relu
     except ImportError:

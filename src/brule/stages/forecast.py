@@ -8,13 +8,14 @@ import torch
 
 from brule import machine
 from brule.config import Config, Train
+from brule.method import graphs
 from brule.method.schedule import Moment, turn_of
 from brule.method.training import Inputs, Training
 
 PATIENCE = 8.0
 """Seconds after which no further iteration begins, once every kind has had one."""
-ROUNDS = 4
-"""Iterations of each kind that count at most."""
+ROUNDS = graphs.CALLS + 2
+"""Iterations of each kind that count at most. On a GPU the last ones are played back."""
 
 
 class Kind(NamedTuple):
