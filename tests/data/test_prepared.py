@@ -98,10 +98,15 @@ def test_parts_of_different_runs(folder: Path):
         prepared.load_shapes(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scheme": 3}', "[" * 100_000, '{"scheme": {"flip": [1e999]}}'])
+TWINS = '{"scheme": {"names": ["a", "a"], "flip": null, "normaliser": null, "edges": []}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"scheme": 3}', "[" * 100_000, '{"scheme": {"flip": [1e999]}}', TWINS]
+)
 def test_a_damaged_manifest(folder: Path, text: str):
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(BruleError):
+    with pytest.raises(BruleError, match=rf"^{folder}/manifest\.json: .* run the prepare stage again"):
         prepared.load_scheme(folder)
 
 

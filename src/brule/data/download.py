@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from brule import files
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, quoted, sentence
 from brule.terminal import transfer
 
 MAX_RATIO = 200
@@ -148,7 +148,8 @@ def _called(place: Path, name: str) -> Iterator[None]:
     try:
         yield
     except BruleError as error:
-        told = str(error).replace(f"{place}/", name).replace(str(place), name.removesuffix(": "))
+        ours = sentence(str(place))
+        told = str(error).replace(f"{ours}/", name).replace(ours, name.removesuffix(": "))
         raise type(error)(told) from None
 
 

@@ -50,7 +50,7 @@ def load(folder: Path | str, split: Split, labels: bool) -> Crops:
 
 def load_scheme(folder: Path | str) -> Scheme:
     """The landmark scheme of the prepared folder."""
-    return Scheme.from_json(load_manifest(folder).get("scheme"))
+    return read_scheme(Path(folder) / "manifest.json", load_manifest(folder), _AGAIN)
 
 
 def load_framing(folder: Path | str) -> Framing:
@@ -87,6 +87,14 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     if not isinstance(manifest, dict):
         raise BruleError(f"{path}: is damaged; {mend}")
     return manifest
+
+
+def read_scheme(path: Path, manifest: dict[str, Any], mend: str) -> Scheme:
+    """The landmark scheme in that manifest of any stage. Raises BruleError with the given `mend` if it is damaged."""
+    try:
+        return Scheme.from_json(manifest.get("scheme"))
+    except BruleError:
+        raise BruleError(f"{path}: its landmark scheme is damaged; {mend}") from None
 
 
 def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "prepare") -> Array:
