@@ -1,6 +1,7 @@
 """Reading the prepared folder: labels only on request, and damage gets one sentence."""
 
 import builtins
+import io
 import os
 from pathlib import Path
 
@@ -55,8 +56,22 @@ def test_without_labels_the_landmarks_are_never_opened(folder: Path, monkeypatch
         prepared.load(folder, "train", labels=True)
 
 
+def packed() -> bytes:
+    np.savez(stream := io.BytesIO(), np.zeros((2, 3, 2), np.float32))
+    return stream.getvalue()
+
+
+NEGATIVE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-200, 3, 2)}".ljust(117) + b"\n" + bytes(9000)
+
+
 @pytest.mark.parametrize("name", ["images.npy", "landmarks.npy", "index.csv"])
-@pytest.mark.parametrize("data", [None, b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(None, b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'", b"PK\x05\x06" + bytes(9), packed()),
+        b"\x93NUMPY\x01\x00v\x00" + NEGATIVE,
+    ],
+)
 def test_damage_gets_one_sentence(folder: Path, name: str, data: bytes | None):
     if data is None:
         (folder / "train" / name).unlink()

@@ -30,10 +30,10 @@ MAX_RATIO = 200
 """An archive that unpacks to more than this many times its own size counts as a bomb …"""
 HARMLESS = 2**30
 """… unless it unpacks to fewer bytes than this."""
-# ValueError and OverflowError: a name or a date that only a damaged archive holds.
+# ValueError, OverflowError and IndexError: a name or a date that only a damaged archive holds.
 _BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError,
-    OverflowError,
+    OverflowError, IndexError,
 )  # fmt: skip
 # A damaged gzip stream is an OSError without a number; the system refuses damaged offsets and names.
 _NONSENSE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)

@@ -99,13 +99,17 @@ def read_scheme(path: Path, manifest: dict[str, Any], mend: str) -> Scheme:
 
 def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "prepare") -> Array:
     again = f"run the {stage} stage again"
+    array: Array
     try:
-        # An empty array cannot be mapped, and needs no mapping.
-        array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
+        if path.stat().st_size > 4096:
+            array = np.lib.format.open_memmap(path, mode="r")
+        else:  # an empty array cannot be mapped
+            with path.open("rb") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
-    # numpy reads the header as Python's literals, and may believe that the array is vast
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError):
+    # numpy reads the header as Python's literals, and may believe that the array is vast, or less than empty
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError):
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions or 0 in array.shape[1:]:
         raise BruleError(f"{path}: has type {array.dtype} and shape {array.shape}, which {stage} never writes; {again}")
