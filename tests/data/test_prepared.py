@@ -69,7 +69,7 @@ NEGATIVE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-200, 3, 2)}".lj
     "data",
     [
         *(None, b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'", b"PK\x05\x06" + bytes(9), packed()),
-        b"\x93NUMPY\x01\x00v\x00" + NEGATIVE,
+        *(b"\x93NUMPY\x01\x00v\x00" + NEGATIVE, INDEX.replace(",1,", f",{9**99},").encode()),
     ],
 )
 def test_damage_gets_one_sentence(folder: Path, name: str, data: bytes | None):

@@ -126,7 +126,7 @@ def _index(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=text | dict.fromkeys(_FACTS, int), keep_default_na=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: of a whole number beyond 64 bits
         raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
     if list(frame.columns) != [*text, *_FACTS]:
         raise BruleError(f"{path}: does not have the columns that prepare writes; {_AGAIN}")
