@@ -88,13 +88,16 @@ def test_the_barycenter_is_read_or_its_stage_is_named(tmp_path: Path):
         (lambda: None, "is missing"),
         (lambda: path.write_bytes(b"garbage"), "is damaged"),
         (lambda: files.save_array(path, np.zeros((2, 3, 2), np.float32)), "has type float32 and shape"),
+        (lambda: files.save_array(path, np.full((3, 2), 0.5, np.float32)), "its landmarks are no shape"),
+        (lambda: files.save_array(path, np.array([[0, 1], [np.nan, 2]], np.float32)), "its landmarks are no shape"),
     ):
         write()
         with pytest.raises(BruleError, match=rf"barycenter\.npy: {words}.*; run the barycenter stage again"):
             prepared.load_barycenter(path)
-    files.save_array(path, np.full((700, 2), 0.5, np.float32))
+    shape = np.arange(1400, dtype=np.float32).reshape(700, 2)
+    files.save_array(path, shape)
     found = prepared.load_barycenter(path)
-    assert (found == 0.5).all() and found.flags.writeable
+    assert (found == shape).all() and found.flags.writeable
 
 
 def test_a_cut_off_array_is_damaged(folder: Path):

@@ -69,7 +69,10 @@ def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
 
 def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
     """X_b (K, 2) in crop units, as the barycenter stage wrote it."""
-    return np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+    found = np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+    if not np.isfinite(found).all() or not np.ptp(found, axis=0).any():
+        raise BruleError(f"{path}: its landmarks are no shape; run the barycenter stage again")
+    return found
 
 
 def load_manifest(folder: Path | str) -> dict[str, Any]:
