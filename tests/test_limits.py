@@ -11,7 +11,7 @@ import pytest
 from brule import config
 from brule.data.prepared import read_manifest
 from brule.documents import DEEPEST, LARGEST_YAML, parse_json, parse_yaml
-from brule.errors import BruleError, brief, quoted
+from brule.errors import LONGEST, BruleError, brief, quoted
 from brule.stages import experiments, table
 
 ROOT = Path(__file__).parents[1]
@@ -205,3 +205,17 @@ def test_a_quoted_value_is_short(odd: str) -> None:
     assert 0 < len(quoted(ODD[odd])) <= 60 and quoted(ODD[odd]).isprintable()
     assert quoted("plain") == "'plain'" and quoted(1e-5) == "1e-05" and quoted([1, "a"]) == "[1, 'a']"
     assert brief("x" * 61) == "x" * 59 + "…" and brief("x" * 60) == "x" * 60
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "9" * 400, "a\nb" * 100, "\u202e\x1b[31m" * 50, "\ud800" * 90, "a.png"])
+def test_a_sentence_is_one_line_that_keeps_the_file_and_the_mend_whatever_the_name(name: str) -> None:
+    told = str(BruleError(f"raw/{name}: does not exist; correct the path"))
+    assert told.isprintable() and len(told) <= LONGEST < 400
+    assert told.startswith(f"raw/{name[0] if name[0].isprintable() else repr(name[0])[1:-1]}")
+    assert told.endswith(": does not exist; correct the path")
+    assert str(BruleError(told)) == told
+
+
+def test_a_name_is_shown_letter_by_letter() -> None:
+    assert str(BruleError("new\nline  \t.png: is no 'image'\u2028")) == r"new\nline  \t.png: is no 'image'\u2028"
+    assert brief("it's\n") == r"it's\n"

@@ -225,7 +225,7 @@ def spoil(what: str) -> list[str]:
         ("no shapes", "no photo has a .pts beside it, so there is no shape; give some with --shapes"),
         ("empty shapes", "shapes.json: holds no shapes; write"),
         ("wrong K", "My Pets/3.pts: has 2 landmarks but the shapes have 3; make them agree"),
-        ("broken photo", "My Pets/3.png: cannot be read"),
+        ("broken photo", "2 faults in My Pets: (1) 3.png: cannot be read"),
         ("no experiments", "experiments: a file stands where a folder is needed"),
         ("no project", "params.yaml does not exist; run this from the project's root"),
         ("a bad name", "--name ../away: is not a name for an experiment; use letters, digits, - and _"),

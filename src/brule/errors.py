@@ -1,8 +1,12 @@
-"""The one exception that reaches a user as a sentence, not a traceback: how it quotes, and what it never tells."""
+"""The one exception that reaches a user as a sentence, not a traceback: how long, how quoted, and what it hides."""
 
 import re
 import reprlib
 
+LONGEST = 380
+"""Characters of a sentence."""
+_END = 130
+"""Of a longer one, so many from its end remain: the mend. The others are its beginning, with the file or the key."""
 MOST = 60
 """Characters of a value that a sentence shows."""
 _READ = 5000
@@ -14,10 +18,19 @@ _QUERY = re.compile(r"(://[^\n?]*\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
 
 
 class BruleError(Exception):
-    """Something that a user can correct. The message names the file or the key, the problem, and what to do."""
+    """Something that a user can correct. The message names the file or the key, the problem, and what to do.
+
+    Whatever names it holds, it is one line of limited length, without secrets: see `sentence`.
+    """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(public(str(message)))
+        super().__init__(sentence(str(message)))
+
+
+def sentence(text: str) -> str:
+    """The text on one line of at most 380 characters, as `public` shows it. The middle of a longer one becomes a …"""
+    line = _escaped(public(text))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - _END - 1]}…{line[-_END:]}"
 
 
 def public(text: str) -> str:
@@ -38,9 +51,15 @@ def quoted(value: object) -> str:
 
 def brief(text: str) -> str:
     """A text on one line, of at most 60 characters: a longer one ends in a …"""
-    start = public(text[:_READ])[: MOST + 1]
-    plain = start if start.isprintable() else repr(start)[1:-1]
-    return plain if len(plain) <= MOST else f"{plain[: MOST - 1]}…"
+    line = _escaped(public(text[:_READ])[: MOST + 1])
+    return line if len(line) <= MOST else f"{line[: MOST - 1]}…"
+
+
+def _escaped(text: str) -> str:
+    """The text with what cannot be printed as Python writes it: a line break as \\n."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class _Writer(reprlib.Repr):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from brule.errors import BruleError
+from brule.errors import BruleError, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,12 +54,12 @@ def main(function: Callable[[], object], together: bool = False) -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except (BruleError, OSError, MemoryError, RuntimeError) as error:
-        sentence = explain(error)
-        if sentence is None:
+        told = explain(error)
+        if told is None:
             raise
         from rich.text import Text
 
-        _console(soft_wrap=True).print(Text(" ".join(sentence.split()), style="red"))
+        _console(soft_wrap=True).print(Text(told, style="red"))
         sys.exit(1)
 
 
@@ -80,7 +80,7 @@ def explain(error: BaseException) -> str | None:
     if starved or isinstance(error, MemoryError):
         return "the memory ran out; lower train.batch_size, prepare.image_size or the networks' widths"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'input or output'}: {error.strerror.lower()}; correct that and run again"
+        return sentence(f"{error.filename or 'input or output'}: {error.strerror.lower()}; correct that and run again")
     return None
 
 

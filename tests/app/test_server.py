@@ -131,6 +131,15 @@ def test_a_request_that_is_never_whole_is_closed(hasty: Any, sent: bytes) -> Non
     assert hasty.ask("ping")[0] == 200
 
 
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_a_broken_body_is_refused_whatever_the_method(site: Any, method: str, caplog: pytest.LogCaptureFixture) -> None:
+    sent = f"{method} / HTTP/1.1\r\nHost: localhost:PORT\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"
+    (told,) = (heard(client) for client in halves(site, 1, sent.encode()))
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and bool(body) == (method == "POST")
+    assert "Fatal error" not in caplog.text
+
+
 def test_a_body_that_trickles_in_is_refused_after_a_time(hasty: Any) -> None:
     (client,) = halves(hasty, 1, BODY)
     start = time.monotonic()

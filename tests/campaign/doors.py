@@ -137,7 +137,7 @@ def photo_folder(folder: Path, rng: random.Random, count: int = 8) -> Path:
     kinds = [name for name in FILES if name.startswith("whole.") and name.endswith((".png", ".jpg", ".bmp", ".webp"))]
     kinds = [name for name in kinds if name.count(".") == 1]
     for number in range(count):
-        name = rng.choice(kinds)
+        name = kinds[number % len(kinds)]  # equal photos are one group, and every split needs one
         (folder / f"{number}.{name.rpartition('.')[2]}").write_bytes(FILES[name])
         points = SHAPE * 44 + np.random.default_rng(rng.randrange(2**32)).uniform(-1, 1, SHAPE.shape)
         (folder / f"{number}.pts").write_text(format_pts(points))

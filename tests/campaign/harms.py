@@ -1,5 +1,6 @@
 """What can happen to a file: to its bytes, to its numbers and words, and to the tree that it holds."""
 
+import copy
 import json
 import random
 import re
@@ -110,7 +111,7 @@ def hurt_tree(tree: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         holders = [node for node in _nodes(tree) if node]
         if not holders:
-            return rng.choice(VALUES)
+            return copy.deepcopy(rng.choice(VALUES))
         holder = rng.choice(holders)
         key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
         match rng.randrange(6):
@@ -121,7 +122,7 @@ def hurt_tree(tree: Any, rng: random.Random) -> Any:
             case 1 | 2 if isinstance(holder, list):
                 holder.append(holder[key])
             case _:
-                holder[key] = rng.choice(VALUES)
+                holder[key] = copy.deepcopy(rng.choice(VALUES))  # the next mishap may befall it
     return tree
 
 

@@ -111,6 +111,12 @@ def test_bombs_stop_before_they_fill_the_disk(tmp_path: Path, monkeypatch, kind:
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_member_without_a_name_is_damage(tmp_path: Path):
+    path = make_zip(tmp_path / "a.zip", "")
+    with pytest.raises(DamagedError, match=r"a\.zip: the archive is damaged"):
+        extract(path, tmp_path / "out")
+
+
 def test_more_than_the_disk_holds(tmp_path: Path, monkeypatch):
     path = make_zip(tmp_path / "a.zip", "a.txt")
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: download.shutil._ntuple_diskusage(10, 9, 1))

@@ -16,7 +16,7 @@ DIGEST = hashlib.sha256(PAYLOAD).hexdigest()
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves PAYLOAD at /a.zip. `cuts`: after how many bytes each of the next answers breaks off."""
+    """Serves PAYLOAD at /a.zip and /a%0Ab.zip. `cuts`: after how many bytes each of the next answers breaks off."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -28,7 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        if self.path != "/a.zip":
+        if self.path not in ("/a.zip", "/a%0Ab.zip"):
             self.send_error(500 if self.path == "/broken" else 404)
             return
         wanted = self.headers.get("Range")
@@ -66,6 +66,13 @@ def server(tmp_path: Path, monkeypatch) -> Iterator[Server]:
 
 def kept(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / ".resume" / "downloads").rglob("*") if path.is_file())
+
+
+def test_a_fault_in_a_download_with_an_odd_name_is_told_of_its_address(server: Server):
+    odd = server.url.replace("a.zip", "a%0Ab.zip")
+    with pytest.raises(BruleError) as caught, local(odd) as path:
+        raise BruleError(f"{path}: is no set; give another")
+    assert str(caught.value) == f"{odd}: is no set; give another"
 
 
 @pytest.mark.parametrize("sha256", [None, DIGEST, f"sha256:{DIGEST.upper()}"])

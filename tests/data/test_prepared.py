@@ -1,6 +1,7 @@
 """Reading the prepared folder: labels only on request, and damage gets one sentence."""
 
 import builtins
+import io
 import os
 from pathlib import Path
 
@@ -55,8 +56,22 @@ def test_without_labels_the_landmarks_are_never_opened(folder: Path, monkeypatch
         prepared.load(folder, "train", labels=True)
 
 
+def packed() -> bytes:
+    np.savez(stream := io.BytesIO(), np.zeros((2, 3, 2), np.float32))
+    return stream.getvalue()
+
+
+NEGATIVE = b"{'descr': '<f4', 'fortran_order': False, 'shape': (-200, 3, 2)}".ljust(117) + b"\n" + bytes(9000)
+
+
 @pytest.mark.parametrize("name", ["images.npy", "landmarks.npy", "index.csv"])
-@pytest.mark.parametrize("data", [None, b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(None, b"", b"garbage", b"\x93NUMPY\x01\x00v\x00{'descr': '|O'", b"PK\x05\x06" + bytes(9), packed()),
+        *(b"\x93NUMPY\x01\x00v\x00" + NEGATIVE, INDEX.replace(",1,", f",{9**99},").encode()),
+    ],
+)
 def test_damage_gets_one_sentence(folder: Path, name: str, data: bytes | None):
     if data is None:
         (folder / "train" / name).unlink()
@@ -73,13 +88,16 @@ def test_the_barycenter_is_read_or_its_stage_is_named(tmp_path: Path):
         (lambda: None, "is missing"),
         (lambda: path.write_bytes(b"garbage"), "is damaged"),
         (lambda: files.save_array(path, np.zeros((2, 3, 2), np.float32)), "has type float32 and shape"),
+        (lambda: files.save_array(path, np.full((3, 2), 0.5, np.float32)), "its landmarks are no shape"),
+        (lambda: files.save_array(path, np.array([[0, 1], [np.nan, 2]], np.float32)), "its landmarks are no shape"),
     ):
         write()
         with pytest.raises(BruleError, match=rf"barycenter\.npy: {words}.*; run the barycenter stage again"):
             prepared.load_barycenter(path)
-    files.save_array(path, np.full((700, 2), 0.5, np.float32))
+    shape = np.arange(1400, dtype=np.float32).reshape(700, 2)
+    files.save_array(path, shape)
     found = prepared.load_barycenter(path)
-    assert (found == 0.5).all() and found.flags.writeable
+    assert (found == shape).all() and found.flags.writeable
 
 
 def test_a_cut_off_array_is_damaged(folder: Path):
@@ -98,10 +116,15 @@ def test_parts_of_different_runs(folder: Path):
         prepared.load_shapes(folder)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scheme": 3}', "[" * 100_000, '{"scheme": {"flip": [1e999]}}'])
+TWINS = '{"scheme": {"names": ["a", "a"], "flip": null, "normaliser": null, "edges": []}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"scheme": 3}', "[" * 100_000, '{"scheme": {"flip": [1e999]}}', TWINS]
+)
 def test_a_damaged_manifest(folder: Path, text: str):
     (folder / "manifest.json").write_text(text)
-    with pytest.raises(BruleError):
+    with pytest.raises(BruleError, match=rf"^{folder}/manifest\.json: .* run the prepare stage again"):
         prepared.load_scheme(folder)
 
 

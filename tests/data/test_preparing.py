@@ -258,7 +258,7 @@ def test_bad_input_gets_one_sentence_and_leaves_the_old_folder(raw: Path, case, 
 def test_wrong_requests_get_one_sentence(raw: Path):
     with pytest.raises(BruleError, match=r"data\.normaliser: \[36, 45\] must be two different landmarks from 0 to 4"):
         made(raw, normaliser=(36, 45))
-    with pytest.raises(BruleError, match="no training image is left"):
+    with pytest.raises(BruleError, match=f"^{raw}: no training image is left"):
         made(raw, sections.prepare(validation=0.5, test=1))
     for path in (raw / "folder").glob("*.pts"):
         path.unlink()
@@ -266,7 +266,19 @@ def test_wrong_requests_get_one_sentence(raw: Path):
     for record in manifest["records"]:
         record["points"] = None
     (raw / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(BruleError, match=r"data\.shapes: is empty, and no training image has landmarks"):
+    with pytest.raises(BruleError, match=rf"^data\.shapes: is empty, and no training image in {raw} has"):
+        made(raw)
+    manifest["records"] = []
+    (raw / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BruleError, match=f"^{raw}: no training image is left"):
+        made(raw)
+
+
+def test_a_damaged_scheme_is_told_of_its_manifest(raw: Path):
+    manifest = json.loads((raw / "manifest.json").read_text())
+    manifest["scheme"] = {"names": ["a", "a"], "flip": None, "normaliser": None, "edges": []}
+    (raw / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BruleError, match=rf"^{raw}/manifest\.json: its landmark scheme is damaged; run the download"):
         made(raw)
 
 

@@ -15,7 +15,7 @@ from brule.data import sources
 from brule.data.prepare import prepare
 from brule.data.prepared import load
 from brule.data.sources import fetch
-from brule.errors import BruleError
+from brule.errors import LONGEST, BruleError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import sections
@@ -43,26 +43,44 @@ def test_all_faults_are_told_at_once_and_of_the_user_s_files(tmp_path: Path, peo
     monkeypatch.setattr(sources, "_bring", lambda *_: pytest.fail("something was copied"))
     spoil(people)
     told = refused(tmp_path, people)
-    assert told.startswith("3 faults: ") and "data/raw" not in told
+    assert told.startswith(f"3 faults in {people}: (1) ") and "data/raw" not in told
     for words in ("face_0.png: cannot be read (", "face_1.png: is not a readable", "face_2.pts, line 2: '2 nan' is"):
-        assert f"{people}/{words}" in told
+        assert f") {words}" in told
     for name in ("face_0.png", "face_1.png", "face_2.pts"):
         (people / name).unlink()
     told = refused(tmp_path, people)
-    assert told.startswith("3 faults: ")
+    assert told.startswith(f"3 faults in {people}: (1) ")
     for words in (
         "face_3.pts: has 2 landmarks, most have 5",
         "face_4.pts: the landmarks have no width",
         "face_5.pts: none of its landmarks lies in the image, which has 100x80 pixels",
     ):
-        assert f"{people}/{words}" in told
+        assert f") {words}" in told
 
 
 def test_many_faults_are_counted(tmp_path: Path, people: Path) -> None:
     for path in people.glob("*.png"):
         path.write_text("no image")
     told = refused(tmp_path, people)
-    assert told.startswith("20 faults: (1) ") and told.endswith("; and 10 more")
+    named = told.count(": is not a readable image; replace or remove the file")
+    assert told.startswith(f"20 faults in {people}: (1) face_0.png: is not ")
+    assert told.endswith(f"; and {20 - named} more") and 2 <= named < 10 and len(told) <= LONGEST
+
+
+def test_faults_in_several_folders_are_told_of_the_folder_above(tmp_path: Path, people: Path) -> None:
+    (people / "more").mkdir()
+    for name in ("face_0.png", "more/a\nb.png", "more/c.png"):
+        (people / name).write_text("no image")
+    told = refused(tmp_path, people)
+    assert told.startswith(f"3 faults in {people}: (1) face_0.png: is not ")
+    assert r"(2) more/a\nb.png: is not " in told and "(3) more/c.png: is not " in told
+
+
+def test_faults_with_long_names_are_told_as_far_as_there_is_room(tmp_path: Path, people: Path) -> None:
+    for letter in "ab":
+        (people / f"{letter * 240}.png").write_text("no image")
+    told = refused(tmp_path, people)
+    assert told.startswith(f"2 faults in {people}: (1) aaa") and told.endswith("; and 1 more") and len(told) <= LONGEST
 
 
 def test_a_fault_in_an_archive_is_told_of_the_archive(tmp_path: Path, people: Path) -> None:
@@ -70,7 +88,9 @@ def test_a_fault_in_an_archive_is_told_of_the_archive(tmp_path: Path, people: Pa
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as packed:
         for path in people.iterdir():
             packed.write(path, f"top/{path.name}")
-    assert f"(2) {tmp_path}/all.zip: top/face_1.png: is not a readable image" in refused(tmp_path, tmp_path / "all.zip")
+    told = refused(tmp_path, tmp_path / "all.zip")
+    assert told.startswith(f"3 faults in {tmp_path}/all.zip: top: (1) face_0.png: cannot be read ")
+    assert "; (2) face_1.png: is not a readable image; " in told
 
 
 def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, people: Path) -> None:

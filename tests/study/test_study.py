@@ -315,8 +315,19 @@ def test_a_writer_waits_for_the_one_before_unless_that_was_killed(killed: bool, 
     holder.join()
 
 
+BEGUN = b'{"op_code":0,"worker_id":"a","study_name":"s","directions":[1]}\n'
+VAST = b'{"op_code":5,"worker_id":"a","trial_id":0,"param_name":"x","param_value_internal":1,"distribution":%b}\n' % (
+    json.dumps('{"name":"FloatDistribution","attributes":{"low":1,"high":%s}}' % ("9" * 400)).encode()
+)
+
+
 @pytest.mark.parametrize(
-    "content", [b"a diary", b"a diary\n", b'{"op_code":99}\n', b'{"op_code":4}\n', b'{"op_code":\n{}\n']
+    "content",
+    [
+        *(b"a diary", b"a diary\n", b'{"op_code":99}\n', b'{"op_code":4}\n', b'{"op_code":\n{}\n', b'{"op_code":\n'),
+        BEGUN + b'{"op_code":\0}\n',
+        BEGUN + b'{"op_code":4,"worker_id":"a","study_id":0,"datetime_start":"2026-01-01T00:00:00"}\n' + VAST,
+    ],
 )
 def test_a_file_of_another_kind_is_left_as_it_is(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "tuning.journal"

@@ -136,6 +136,8 @@ class Impatient(H11Protocol):
             if self.cycle.response_started:
                 self.transport.close()
                 return
+            if self.cycle.scope["method"] == "HEAD":
+                msg = ""  # the answer to it has no body
         super().send_400_response(msg)
 
     def connection_lost(self, exc: Exception | None) -> None:

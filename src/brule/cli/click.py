@@ -128,7 +128,7 @@ def _opened(chosen: Mapping[str, Path]) -> Iterator[Photo]:
                 raise BruleError(f"{name!a}: this name cannot be written to a file of shapes; rename the photo")
             yield opened(path, name)
         except BruleError as error:
-            print(f"{' '.join(str(error).split())} (it is skipped)", file=sys.stderr)
+            print(f"{error} (it is skipped)", file=sys.stderr)
 
 
 def _many(count: int, what: str) -> str:

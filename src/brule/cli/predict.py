@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from brule import cli, files
 from brule.data.crop import SUFFIXES
-from brule.errors import BruleError
+from brule.errors import BruleError, sentence
 from brule.terminal import track
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def _report(error: object) -> bool:
-    print(" ".join(str(error).split()), file=sys.stderr)
+    print(sentence(str(error)), file=sys.stderr)
     return True
 
 

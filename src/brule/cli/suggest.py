@@ -125,7 +125,7 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
                 crop = cut_picture(picture, square, detector.image_size)
         except BruleError as error:
             failures.append(str(error))
-            print(" ".join(str(error).split()), file=sys.stderr)
+            print(error, file=sys.stderr)
             continue
         yield Candidate(name, path, crop, to_units(answer.points, square), answer.plausibility or 0.0)
 

@@ -23,17 +23,17 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from brule import files
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, quoted, sentence
 from brule.terminal import transfer
 
 MAX_RATIO = 200
 """An archive that unpacks to more than this many times its own size counts as a bomb …"""
 HARMLESS = 2**30
 """… unless it unpacks to fewer bytes than this."""
-# ValueError and OverflowError: a name or a date that only a damaged archive holds.
+# ValueError, OverflowError and IndexError: a name or a date that only a damaged archive holds.
 _BROKEN = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError,
-    OverflowError,
+    OverflowError, IndexError,
 )  # fmt: skip
 # A damaged gzip stream is an OSError without a number; the system refuses damaged offsets and names.
 _NONSENSE = (None, errno.EINVAL, errno.ENAMETOOLONG, errno.EILSEQ)
@@ -148,7 +148,8 @@ def _called(place: Path, name: str) -> Iterator[None]:
     try:
         yield
     except BruleError as error:
-        told = str(error).replace(f"{place}/", name).replace(str(place), name.removesuffix(": "))
+        ours = sentence(str(place))
+        told = str(error).replace(f"{ours}/", name).replace(ours, name.removesuffix(": "))
         raise type(error)(told) from None
 
 

@@ -14,11 +14,11 @@ from brule.data import photos
 from brule.data.crop import around
 from brule.data.landmarks import Points, read_pts
 from brule.data.layouts import Found
-from brule.errors import BruleError
+from brule.errors import LONGEST, BruleError
 from brule.terminal import track
 
 TOLD = 10
-"""Files that are named, at most."""
+"""Faults that are named, at most."""
 _SIDE = 64
 T = TypeVar("T")
 
@@ -94,9 +94,17 @@ def _unwritable(each: Found) -> BruleError | None:
 
 
 def _raise(failed: Sequence[BruleError]) -> None:
+    """Raise one BruleError about all of these: it names as many of the first as it has room for, their folder once."""
     if len(failed) == 1:
         raise failed[0]
-    if failed:
-        told = "; ".join(f"({number}) {error}" for number, error in enumerate(failed[:TOLD], 1))
-        others = f"; and {len(failed) - TOLD} more" if len(failed) > TOLD else ""
-        raise BruleError(f"{len(failed)} faults: {told}{others}")
+    faults, told = list(map(str, failed)), ""
+    folder = os.path.commonprefix(faults).partition(":")[0].rpartition("/")[0]  # noqa: RUF071 - no paths but sentences
+    where, begin = (f" in {folder}", f"{folder}/") if folder else ("", "")
+    for count in range(min(TOLD, len(faults)), 0, -1):
+        named = [f"({number}) {fault.removeprefix(begin)}" for number, fault in enumerate(faults[:count], 1)]
+        others = [f"and {len(faults) - count} more"] if count < len(faults) else []
+        told = f"{len(faults)} faults{where}: {'; '.join([*named, *others])}"
+        if len(told) <= LONGEST:
+            break
+    if told:
+        raise BruleError(told)

@@ -22,7 +22,7 @@ from brule import config, files
 from brule.data.crop import Framing, Pixels, Square, around, cut_file, to_units
 from brule.data.landmarks import Points, read_pts, read_shapes
 from brule.data.layouts import Record, Split
-from brule.data.prepared import read_manifest
+from brule.data.prepared import read_manifest, read_scheme
 from brule.data.schemes import Scheme
 from brule.data.splits import assign, halve, listed, photo_groups
 from brule.errors import BruleError
@@ -108,10 +108,6 @@ def choose(
         else:
             members.sort(key=lambda i: crops[i].landmarks is None)  # nor fewer those that measure the error
         kept += members[: prepare.limit]
-    if not any(crops[i].split == "train" for i in kept):
-        raise BruleError(
-            "prepare: no training image is left; give more images, or lower prepare.validation and prepare.test"
-        )
     lenders = [crops[i] for i in order if crops[i].split == "train" and crops[i].landmarks is not None]
     lenders = [crop for crop in lenders if lends(crop)][: prepare.limit]
     return [_hidden(crops[i], labelled) for i in sorted(kept)], lenders
@@ -185,7 +181,8 @@ def prepare(
     to the working directory. `normaliser` replaces the scheme's own pair. `mode` is `train.mode`: landmarks that are of
     no use to training measure it. All or nothing. Returns the counts. Raises BruleError naming the file.
     """
-    manifest, records = _gathered(raw / "manifest.json")
+    path = raw / "manifest.json"
+    manifest, records = _gathered(path)
     instead = bool(manifest["extra"]) and manifest["extra"]["use"] == "instead"
     labelled = listed(Path(prepare.labelled), records) if prepare.labelled else set()
     check(prepare, labelled, bool(manifest["shapes"]), instead)
@@ -194,9 +191,14 @@ def prepare(
     spare = bool(manifest["shapes"]) and (mode == "unsupervised" or bool(labelled))
     crops = framed(raw, records, prepare, seed, labelled, spare)
     kept, lenders = choose(crops, prepare, seed, instead, labelled)
+    if not any(crop.split == "train" for crop in kept):
+        raise BruleError(
+            f"{raw}: no training image is left; give more images, or lower prepare.validation and prepare.test"
+        )
     own, shapes = _shapes(raw, manifest, lenders, prepare)
     _check_counts(raw, kept, shapes.shape[1])
-    scheme = _scheme(manifest, own, shapes.shape[1], normaliser)
+    known = own or (read_scheme(path, manifest, _DOWNLOAD) if manifest["scheme"] else None)
+    scheme = _scheme(known, shapes.shape[1], normaliser)
     counts = _counts(kept) | {"shapes": len(shapes)}
     with files.folder(destination) as folder:
         files.save_array(folder / "shapes.npy", _canonical(shapes))
@@ -258,8 +260,8 @@ def _shapes(
         return given.scheme, np.stack(framed)
     if not lenders:
         raise BruleError(
-            "data.shapes: is empty, and no training image has landmarks; give a few shapes (.pts, CSV, JSON, or the "
-            "file of a labelling tool)"
+            f"data.shapes: is empty, and no training image in {raw} has landmarks; give a few shapes (.pts, CSV, JSON, "
+            "or the file of a labelling tool)"
         )
     own = [crop.landmarks for crop in lenders if crop.landmarks is not None]
     _check_counts(raw, lenders, len(own[0]))
@@ -282,8 +284,7 @@ def _canonical(shapes: Points) -> npt.NDArray[np.float32]:
     return shapes.astype(np.float32)[order]
 
 
-def _scheme(manifest: dict[str, Any], own: Scheme | None, landmarks: int, normaliser: tuple[int, int] | None) -> Scheme:
-    known = own or (Scheme.from_json(manifest["scheme"]) if manifest["scheme"] else None)
+def _scheme(known: Scheme | None, landmarks: int, normaliser: tuple[int, int] | None) -> Scheme:
     scheme = known if known and len(known.names) == landmarks else Scheme.of(landmarks)
     if normaliser is None:
         return scheme

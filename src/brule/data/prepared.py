@@ -50,7 +50,7 @@ def load(folder: Path | str, split: Split, labels: bool) -> Crops:
 
 def load_scheme(folder: Path | str) -> Scheme:
     """The landmark scheme of the prepared folder."""
-    return Scheme.from_json(load_manifest(folder).get("scheme"))
+    return read_scheme(Path(folder) / "manifest.json", load_manifest(folder), _AGAIN)
 
 
 def load_framing(folder: Path | str) -> Framing:
@@ -69,7 +69,10 @@ def load_shapes(folder: Path | str) -> npt.NDArray[np.float32]:
 
 def load_barycenter(path: Path | str = BARYCENTER) -> npt.NDArray[np.float32]:
     """X_b (K, 2) in crop units, as the barycenter stage wrote it."""
-    return np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+    found = np.array(_array(Path(path), np.float32, 2, stage="barycenter"))
+    if not np.isfinite(found).all() or not np.ptp(found, axis=0).any():
+        raise BruleError(f"{path}: its landmarks are no shape; run the barycenter stage again")
+    return found
 
 
 def load_manifest(folder: Path | str) -> dict[str, Any]:
@@ -89,15 +92,27 @@ def read_manifest(path: Path, mend: str) -> dict[str, Any]:
     return manifest
 
 
+def read_scheme(path: Path, manifest: dict[str, Any], mend: str) -> Scheme:
+    """The landmark scheme in that manifest of any stage. Raises BruleError with the given `mend` if it is damaged."""
+    try:
+        return Scheme.from_json(manifest.get("scheme"))
+    except BruleError:
+        raise BruleError(f"{path}: its landmark scheme is damaged; {mend}") from None
+
+
 def _array(path: Path, dtype: type[np.generic], dimensions: int, stage: str = "prepare") -> Array:
     again = f"run the {stage} stage again"
+    array: Array
     try:
-        # An empty array cannot be mapped, and needs no mapping.
-        array: Array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None, allow_pickle=False)
+        if path.stat().st_size > 4096:
+            array = np.lib.format.open_memmap(path, mode="r")
+        else:  # an empty array cannot be mapped
+            with path.open("rb") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {again}") from None
-    # numpy reads the header as Python's literals, and may believe that the array is vast
-    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError):
+    # numpy reads the header as Python's literals, and may believe that the array is vast, or less than empty
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError, MemoryError, OverflowError):
         raise BruleError(f"{path}: is damaged; {again}") from None
     if array.dtype != dtype or array.ndim != dimensions or 0 in array.shape[1:]:
         raise BruleError(f"{path}: has type {array.dtype} and shape {array.shape}, which {stage} never writes; {again}")
@@ -114,7 +129,7 @@ def _index(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=text | dict.fromkeys(_FACTS, int), keep_default_na=False)
     except OSError:
         raise BruleError(f"{path}: is missing or cannot be read; {_AGAIN}") from None
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: of a whole number beyond 64 bits
         raise BruleError(f"{path}: is damaged; {_AGAIN}") from None
     if list(frame.columns) != [*text, *_FACTS]:
         raise BruleError(f"{path}: does not have the columns that prepare writes; {_AGAIN}")

@@ -5,10 +5,12 @@ Neither hangs for ever on a process that is stopped, nor ends because a server i
 
 import fcntl
 import glob
+import json
 import os
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -188,10 +190,14 @@ def _journal(path: Path) -> Journal:
         with path.open("ab+") as stream:
             stream.seek(0)
             begun = b'{"op_code":'.startswith(stream.read(11))
+            stream.seek(0)
+            last = b"".join(deque(stream, 1))
     try:
         if begun:
+            if last.endswith(b"\n"):
+                json.loads(last)  # a bad last line Optuna minds only once another one follows
             return Journal(path)
-    except (ValueError, LookupError, TypeError, AssertionError):
+    except (ValueError, LookupError, TypeError, AssertionError, OverflowError):
         pass  # a line that no journal has
     raise BruleError(f"{path}: is not a journal of studies, or a damaged one; name another file")
 
