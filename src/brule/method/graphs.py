@@ -8,7 +8,7 @@ the CPU. What it draws from its generator follows the generator's seed, as if it
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -31,13 +31,7 @@ def possible(device: torch.device) -> bool:
 class Play(Protocol):
     """Calls a function of tensors. `key`: all that it depends on beside them; None: it is never recorded."""
 
-    def __call__(
-        self,
-        key: Hashable | None,
-        function: Callable[..., Found],
-        inputs: Sequence[Tensor | None],
-        generator: Generator,
-    ) -> Found: ...
+    def __call__(self, key: Hashable | None, function: Function, inputs: Given, generator: Generator) -> Found: ...
 
 
 def plainly(key: Hashable | None, function: Function, inputs: Given, generator: Generator) -> Found:
@@ -51,6 +45,7 @@ class Player:
     def __init__(self, device: torch.device) -> None:
         # CUDA records on no default stream
         self.stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._memory = torch.cuda.graph_pool_handle()
         self._calls: Counter[Hashable] = Counter()
         self._recordings: dict[Hashable, _Recording] = {}
 
@@ -63,13 +58,7 @@ class Player:
             yield
         outside.wait_stream(self.stream)
 
-    def __call__(
-        self,
-        key: Hashable | None,
-        function: Callable[..., Found],
-        inputs: Sequence[Tensor | None],
-        generator: Generator,
-    ) -> Found:
+    def __call__(self, key: Hashable | None, function: Function, inputs: Given, generator: Generator) -> Found:
         """What `function(*inputs)` returns. `generator`: the one it draws from, the same object in all calls."""
         if key is None:
             return function(*inputs)
@@ -78,7 +67,7 @@ class Player:
         if self._calls[known] <= CALLS:
             return function(*inputs)
         if known not in self._recordings:
-            self._recordings[known] = _Recording(function, inputs, generator)
+            self._recordings[known] = _Recording(function, inputs, generator, self._memory)
         return self._recordings[known].play(inputs)
 
     def forget(self) -> None:
@@ -88,14 +77,18 @@ class Player:
 
 
 class _Recording:
-    """One function as a graph. Nothing is computed while it is recorded."""
+    """One function as a graph. Nothing is computed while it is recorded.
 
-    def __init__(self, function: Function, inputs: Given, generator: Generator) -> None:
+    Graphs share their memory, so that all of them need no more than the largest: each may write over what another has
+    left there. What they return is therefore copied at once.
+    """
+
+    def __init__(self, function: Function, inputs: Given, generator: Generator, memory: Any) -> None:
         self.inputs = [None if x is None else x.clone() for x in inputs]
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
         # thread_local: what other threads ask of the GPU meanwhile is none of the recording's business
-        with torch.cuda.graph(self.graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(self.graph, memory, torch.cuda.current_stream(), "thread_local"):
             self.outputs = function(*self.inputs)
 
     def play(self, inputs: Given) -> Found:
@@ -103,4 +96,4 @@ class _Recording:
             if place is not None and x is not None:
                 place.copy_(x, non_blocking=True)
         self.graph.replay()
-        return {name: value.clone() for name, value in self.outputs.items()}  # the next replay writes over them
+        return {name: value.clone() for name, value in self.outputs.items()}
