@@ -28,6 +28,8 @@ def _prepared(device: torch.device) -> torch.device:
     Convolutions in float32 (the penalty R1) use TF32, torch's default. On a CPU a resumed run repeats the original bit
     by bit, on a GPU up to rounding.
     """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # kernels of our own go where torch's current device is
     torch.backends.cudnn.benchmark = device.type == "cuda"
     torch.set_float32_matmul_precision("highest")
     return device

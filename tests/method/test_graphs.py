@@ -1,5 +1,6 @@
 """CUDA graphs. On a CPU: what is recorded asks the CPU for nothing. On a GPU: what is played is what was called."""
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Hashable
 from contextlib import nullcontext
@@ -77,16 +78,21 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+def settings(tiny: Tiny, switches: str, iterations: int, **machine: Any) -> config.Config:
+    """So many iterations of every stage, and four times as many of the last, where the GAN does all that it can."""
+    stages = {name: {"iterations": iterations * (1 + 3 * (name == "joint"))} | STAGES[name] for name in STAGES}
+    values = SWITCHES[switches] | {"stages": stages, "machine": machine}
+    often = {"ramp": 2, "adversarial_every": 2, "r1_every": 2, "restore_every": 1}
+    return tiny(**values | {"train": often | values.get("train", {})})
+
+
 @pytest.mark.parametrize("switches", SWITCHES)
 def test_nothing_recorded_asks_the_cpu(
     project: Path, tiny: Tiny, switches: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = {name: {"iterations": 4} | values for name, values in STAGES.items()}
-    values = SWITCHES[switches] | {"stages": stages}
-    values["train"] = {"ramp": 2, "adversarial_every": 2} | values.get("train", {})
-    settings = tiny(**values)
-    keys, asked = watched(Training(settings, read_inputs(settings)[0], torch.device("cpu")), monkeypatch)
-    assert len(keys) >= 8 and not asked
+    wanted = settings(tiny, switches, 2)
+    keys, asked = watched(Training(wanted, read_inputs(wanted)[0], torch.device("cpu")), monkeypatch)
+    assert {key[0] for key in keys} == {"teacher", "step", "gan"} and len(keys) >= 8 and not asked
 
 
 def test_the_optimal_coupling_is_never_recorded(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,22 +105,24 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 
 
 @needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("switches", SWITCHES)
-def test_a_recorded_training_is_the_called_one(project: Path, tiny: Tiny, switches: str) -> None:
-    """Twelve iterations of every stage, the last nine of them played back; equal as far as a GPU repeats itself."""
-    stages = {name: {"iterations": 12} | values for name, values in STAGES.items()}
-    values = SWITCHES[switches] | {"stages": stages}
-    values["train"] = {"ramp": 2, "adversarial_every": 2} | values.get("train", {})
+def test_a_recorded_training_is_the_called_one(project: Path, tiny: Tiny, switches: str, precision: str) -> None:
+    """Equal as far as a GPU repeats itself. It is restored on the way, and recorded anew."""
     means = []
     for recorded in (False, True):
-        settings = tiny(**values | {"machine": {"device": "cuda", "precision": "float32", "graphs": recorded}})
-        training = Training(settings, read_inputs(settings)[0], torch.device("cuda"))
+        wanted = settings(tiny, switches, 8, device="cuda", precision=precision, graphs=recorded)
+        training = Training(wanted, read_inputs(wanted)[0], torch.device("cuda"))
         while not training.over:
             training.step(training.schedule.at(training.iteration))
+            if training.iteration in (14, 38):
+                training.restore(copy.deepcopy(training.state()))
         means.append(training.means())
+    assert training.player is not None
+    assert {key[0] for key, _ in training.player._recordings} >= {"step", "gan"}
     assert means[0].keys() == means[1].keys()
     for name, value in means[0].items():
-        assert means[1][name] == pytest.approx(value, rel=0.02, abs=1e-4), name
+        assert means[1][name] == pytest.approx(value, rel=0.05 if precision == "float32" else 0.2, abs=1e-3), name
 
 
 @needs_gpu

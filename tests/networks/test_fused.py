@@ -39,6 +39,15 @@ def test_it_is_group_norm_and_relu(shape: tuple[int, ...], precision: torch.dtyp
         assert (one.float() - other).norm() <= tolerance * other.norm()
 
 
+def test_what_is_not_a_number_stays_so() -> None:
+    norm = Normalise(32).to(DEVICE)
+    fuse(norm)
+    x = torch.ones(1, 32, 2, 2, device=DEVICE)
+    x[0, 0, 0, 0] = torch.nan
+    y = norm(x)
+    assert norm.fused is not None and y[:, :16].isnan().all() and not y[:, 16:].isnan().any()
+
+
 def test_other_groups_stay_torch_s() -> None:
     norm = Normalise(24)
     fuse(norm)

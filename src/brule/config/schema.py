@@ -403,8 +403,8 @@ class Machine(Section):
     threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of each process; 0: as many as there are cores."""
     graphs: bool = True
-    """On a GPU: what every iteration repeats is recorded as CUDA graphs, and E's normalisations are fused. False: the
-    kernels of torch, one by one, several times slower."""
+    """On one GPU: what every iteration repeats is recorded as CUDA graphs, and E's normalisations are fused. False, and
+    with several processes: the kernels of torch, one by one, several times slower."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive

@@ -58,7 +58,7 @@ def _solved(places: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _eliminated(kernel: Tensor, plane: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """`_solved` by elimination: a CUDA graph can record it, and no solver of torch's.
+    """`_solved` by elimination, which a CUDA graph can record: torch's solver asks the CPU.
 
     The corner gives the plane, a = Pᵀw / CORNER, and leaves (kernel + λ + P Pᵀ / CORNER) w = values. That is positive
     definite, so that no pivot is looked for.

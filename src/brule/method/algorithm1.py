@@ -67,7 +67,7 @@ def _step(n: Networks, o: Optimisers, I: Tensor, s: Settings, now: Turn, generat
     terms = {
         "gan/discriminator": Term(1, lambda: _game(n, gI, I_F().detach(), gL, s), plays),
         "gan/mismatch": Term(c.mismatch or 0, lambda: _mismatch(n, gI, gL, s), plays),
-        "gan/R1": Term(c.lambda_, lambda: _penalty(n, gI, gL), plays and penalise),
+        "gan/R1": Term(c.lambda_, lambda: _penalty(n, gI, gL), penalise),
     }
     of_D, _, skipped_D = descend(terms, [o.D])
 

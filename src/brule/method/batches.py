@@ -25,8 +25,8 @@ def derive(seed: int, iteration: int, purpose: str) -> int:
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device) -> torch.Generator:
     """A fresh torch generator on `device`, for this process's rows."""
-    alone = ranks.count() == 1
-    fresh = torch.Generator(device) if alone else draws.Part(device).of(ranks.rank(), ranks.count())
+    part = draws.Part(device).of(ranks.rank(), ranks.count())
+    fresh = torch.Generator(device) if ranks.count() == 1 else part  # a CUDA graph takes no other class
     fresh.manual_seed(derive(seed, iteration, purpose))
     return fresh
 

@@ -21,7 +21,7 @@ from brule.maths import draws, heatmaps
 from brule.maths.family import Family
 from brule.maths.images import shrunk
 from brule.maths.warps import Warp
-from brule.method import ranks
+from brule.method import graphs, ranks
 from brule.networks.discriminator import Discriminator
 from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
@@ -121,8 +121,8 @@ class Optimisers:
         """
         rates, lazy = parameters.optimiser, parameters.train.r1_every / (parameters.train.r1_every + 1)
         styled = (rates.momentum, 0.99)
-        on_gpu = next(n.E.parameters()).is_cuda
-        how: Any = {"fused": True, "capturable": on_gpu}  # capturable: fit to be recorded as a CUDA graph
+        # capturable: fit to be recorded as a CUDA graph
+        how: Any = {"fused": True, "capturable": graphs.used(parameters.machine, next(n.E.parameters()).device)}
         return cls(
             E=AdamW(n.E.parameters(), lr=1e-3, weight_decay=rates.weight_decay, **how),
             G=Adam([*n.G.parameters(), *n.So.parameters()], lr=rates.generator_rate, betas=styled, **how),

@@ -1,4 +1,4 @@
-"""CUDA graphs: what an iteration does over and over is recorded once, and played back in a single launch.
+"""CUDA graphs: what an iteration does over and over is recorded once, and played back in one launch.
 
 An iteration is some thousands of kernels, most of which end before Python has launched the next. A recorded function
 sees its inputs at fixed places in memory, and nothing in it may ask the CPU: no branch on a value, no copy from or to
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
+from brule import config
 from brule.method import ranks
 
 Given = Sequence[Tensor | None]
@@ -23,13 +24,13 @@ CALLS = 3
 """A function is called so often before it is recorded: libraries make their handles and choose their algorithms."""
 
 
-def possible(device: torch.device) -> bool:
+def used(machine: config.Machine, device: torch.device) -> bool:
     """Of several processes none records: what they tell each other stays outside of graphs."""
-    return device.type == "cuda" and ranks.count() == 1
+    return machine.graphs and device.type == "cuda" and ranks.count() == 1
 
 
 class Play(Protocol):
-    """Calls a function of tensors. `key`: all that it depends on beside them; None: it is never recorded."""
+    """Calls a function of tensors. `key`: what else it depends on; None: it is never recorded."""
 
     def __call__(self, key: Hashable | None, function: Function, inputs: Given, generator: Generator) -> Found: ...
 
@@ -71,16 +72,17 @@ class Player:
         return self._recordings[known].play(inputs)
 
     def forget(self) -> None:
-        """What the functions depend on beside their inputs has changed."""
+        """What no key tells of has changed: coefficients, precision, or where the state of an optimiser lies."""
         self._calls.clear()
         self._recordings.clear()
+        self._memory = torch.cuda.graph_pool_handle()  # the old one ends with what still lies there, such as gradients
 
 
 class _Recording:
     """One function as a graph. Nothing is computed while it is recorded.
 
-    Graphs share their memory, so that all of them need no more than the largest: each may write over what another has
-    left there. What they return is therefore copied at once.
+    Graphs share their memory, so that all of them need hardly more than the largest. What one returns is copied at
+    once: the next replay, its own or another's, writes over it.
     """
 
     def __init__(self, function: Function, inputs: Given, generator: Generator, memory: Any) -> None:

@@ -33,7 +33,7 @@ class Turn(NamedTuple):
     plays: bool
     """D plays against G."""
     penalises: bool
-    """Were D to play, R1 would count."""
+    """And R1 counts."""
     restores: bool
     """G and S restore images."""
 
@@ -41,7 +41,8 @@ class Turn(NamedTuple):
 def turn_of(turn: int, train: config.Train) -> Turn:
     """Turn `turn`, from 0, of Algorithm 1."""
     played, rest = divmod(turn, train.adversarial_every or 1)
-    return Turn(rest == 0, played % train.r1_every == 0, turn % train.restore_every == 0)
+    plays = rest == 0
+    return Turn(plays, plays and played % train.r1_every == 0, turn % train.restore_every == 0)
 
 
 class Schedule:

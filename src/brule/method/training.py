@@ -159,7 +159,7 @@ class Training:
         )
         self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
         self._generators = {name: generator(config.seed, 0, name, device) for name in ("encoder", "gan")}
-        self.player = Player(device) if graphs.possible(device) and config.machine.graphs else None
+        self.player = Player(device) if graphs.used(config.machine, device) else None
         if self.player:
             fuse(self.networks.E, self.networks.E_ema)
         self.iteration = 0
@@ -299,10 +299,11 @@ class Training:
         for optimiser in vars(self.optimisers).values():
             for group in optimiser.param_groups:
                 if "capturable" in group:  # the state may be from a machine with a GPU, or without
-                    group["capturable"] = self.device.type == "cuda"
+                    group["capturable"] = self.player is not None
         self.calibration.restore(state["calibration"])
         self.iteration, self.images = state["iteration"], state["images"]
         self.history = state["history"]
         self.best = Best(**state["best"])
         self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self._counts = state["counts"]
+        self._forget()

@@ -1,7 +1,7 @@
 """GroupNorm and ReLU in one, for a GPU: kernels in Triton, which comes with torch's builds for CUDA.
 
 torch's own works in float32 on a copy in another order of memory, so that under mixed precision an activation is copied
-four times and more. Here it is read twice and written once, in the precision and the order in which it lies.
+four times and more. Here it is read twice and written once, and back likewise, as it lies.
 
 With x̂ = (x − μ)·r, r = (σ² + ε)^-½ of a group, and z = γ·x̂ + β:
 
@@ -16,8 +16,9 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-GROUP = tl.constexpr(16)
-"""Channels of a group."""
+CHANNELS = 16
+"""Of a group."""
+GROUP = tl.constexpr(CHANNELS)
 SLICES = tl.constexpr(16)
 """So many programs share the pixels of an image. Each writes sums of its own, and whoever needs them adds them up."""
 TILE, WARPS = 8192, 8
@@ -123,7 +124,7 @@ def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROW
         place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         z = (value - mean[None, :]) * r[None, :] * gamma[None, :] + beta[None, :]
-        tl.store(y + place, tl.maximum(z, 0.0).to(y.dtype.element_ty), mask=inside)
+        tl.store(y + place, tl.where(z < 0, 0.0, z).to(y.dtype.element_ty), mask=inside)  # what is NaN stays NaN
 
 
 @triton.jit(do_not_specialize=["pixels"])

@@ -29,14 +29,17 @@ class Normalise(nn.GroupNorm):
 
 
 def fuse(*networks: nn.Module) -> None:
-    """From now on they normalise by `fused.norm_relu`, for training on a GPU. Without Triton torch's own stays."""
+    """From now on they normalise by `fused.norm_relu`, for training on a GPU. Where Triton fails torch's own stays."""
     try:
-        from brule.networks.fused import norm_relu
-    except ImportError:
+        from brule.networks.fused import CHANNELS, norm_relu
+
+        first = next(networks[0].parameters())
+        norm_relu(first.new_zeros(1, CHANNELS, 2, 2), first.new_ones(CHANNELS), first.new_zeros(CHANNELS), 1e-5)
+    except Exception:  # Triton is missing, finds no C compiler, or does not know this GPU
         return
     for network in networks:
         for module in network.modules():
-            if isinstance(module, Normalise) and module.num_channels == GROUP * module.num_groups:
+            if isinstance(module, Normalise) and module.num_channels == CHANNELS * module.num_groups:
                 module.fused = norm_relu
 
 

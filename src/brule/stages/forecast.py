@@ -15,7 +15,7 @@ from brule.method.training import Inputs, Training
 PATIENCE = 8.0
 """Seconds after which no further iteration begins, once every kind has had one."""
 ROUNDS = graphs.CALLS + 2
-"""Iterations of each kind that count at most. On a GPU the last ones are played back."""
+"""Iterations of each kind that count at most. On a GPU the last ones are played back, if there is time."""
 
 
 class Kind(NamedTuple):
@@ -32,8 +32,7 @@ class Kind(NamedTuple):
 def kind(moment: Moment, train: Train) -> Kind:
     """The kind of an iteration."""
     turn = turn_of(moment.gan_turn, train)
-    plays = moment.gan and turn.plays
-    return Kind(moment.name, moment.encoder, moment.gan, plays, plays and turn.penalises, moment.gan and turn.restores)
+    return Kind(moment.name, moment.encoder, moment.gan, *(moment.gan and part for part in turn))
 
 
 def seconds(config: Config, inputs: Inputs, device: torch.device, validated: int) -> float:
