@@ -83,7 +83,7 @@ def test_it_stops_in_time_and_says_what_is_missing(wanted: config.Config, monkey
     assert list(gpu.measured(wanted, 1, deadline=0.0)) == []
     clock = iter(range(10**6))  # a second passes at every look at it
     monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    (last,) = gpu.measured(wanted, 50, deadline=9.5)
+    (last,) = gpu.measured(wanted, 50, deadline=15.5)
     assert [row["kind"] for row in last["kinds"]] == ["encoder"] and last["kinds"][0]["iterations"] == 2
     table = gpu.section("one", last, 1.0)
     assert "want of time before joint: encoder, joint: GAN, D, R1, I_R, joint: GAN, D, I_R" in table.title
