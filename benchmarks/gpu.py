@@ -81,11 +81,11 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
     device = machine.device(wanted.machine.device)
     training, plain = (
         build(
-            wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"graphs": recorded})}),
+            wanted.model_copy(update={"machine": wanted.machine.model_copy(update={"eager": eager})}),
             device,
             exchanged=False,
         )
-        for recorded in (True, False)
+        for eager in (None, True)
     )
     every = kinds_of(training.schedule, wanted.train)
     result: dict[str, Any] = {

@@ -110,8 +110,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 def test_a_recorded_training_is_the_called_one(project: Path, tiny: Tiny, switches: str, precision: str) -> None:
     """Equal as far as a GPU repeats itself. It is restored on the way, and recorded anew."""
     means = []
-    for recorded in (False, True):
-        wanted = settings(tiny, switches, 8, device="cuda", precision=precision, graphs=recorded)
+    for eager in (True, None):
+        wanted = settings(tiny, switches, 8, device="cuda", precision=precision, eager=eager)
         training = Training(wanted, read_inputs(wanted)[0], torch.device("cuda"))
         while not training.over:
             training.step(training.schedule.at(training.iteration))

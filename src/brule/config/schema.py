@@ -402,9 +402,9 @@ class Machine(Section):
     """Of the convolutions; auto: bfloat16 where the processor has instructions for it, else float32."""
     threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of each process; 0: as many as there are cores."""
-    graphs: bool = True
-    """On one GPU: what every iteration repeats is recorded as CUDA graphs, and E's normalisations are fused. False, and
-    with several processes: the kernels of torch, one by one, several times slower."""
+    eager: bool | None = None
+    """On one GPU, launch the kernels of torch one by one, as several processes do. Left out: what every iteration repeats
+    is recorded as CUDA graphs, and E's normalisations are fused, which is several times faster."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive

@@ -26,7 +26,7 @@ CALLS = 3
 
 def used(machine: config.Machine, device: torch.device) -> bool:
     """Of several processes none records: what they tell each other stays outside of graphs."""
-    return machine.graphs and device.type == "cuda" and ranks.count() == 1
+    return not machine.eager and device.type == "cuda" and ranks.count() == 1
 
 
 class Play(Protocol):
