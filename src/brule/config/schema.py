@@ -403,8 +403,8 @@ class Machine(Section):
     threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of each process; 0: as many as there are cores."""
     eager: bool | None = None
-    """On one GPU, launch the kernels of torch one by one, as several processes do. Left out: what every iteration repeats
-    is recorded as CUDA graphs, and E's normalisations are fused, which is several times faster."""
+    """On one GPU, launch torch's kernels one by one, as several processes do. Left out: what every iteration repeats is
+    recorded as CUDA graphs, and E's normalisations are fused, which is several times faster."""
     log_every: Positive
     """Iterations between two rows of losses."""
     sample_every: Positive
