@@ -46,7 +46,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="of the experiment; default: made from the name of PHOTOS")
     fill = "the share of a crop's width that the landmarks span, if you know it: 0.11 to 1"
     add("--crop-fill", type=_share, metavar="SHARE", help=fill)
-    add("--gan", action="store_true", help="train the GAN as well, which draws images and takes as long again")
+    add("--gan", action="store_true", help="train the GAN as well, which draws images")
     add("--force", action="store_true", help="replace an experiment of this name")
 
 

@@ -25,8 +25,8 @@ def derive(seed: int, iteration: int, purpose: str) -> int:
 
 def generator(seed: int, iteration: int, purpose: str, device: torch.device) -> torch.Generator:
     """A fresh torch generator on `device`, for this process's rows."""
-    part = draws.Part(device).of(ranks.rank(), ranks.count())
-    fresh = torch.Generator(device) if ranks.count() == 1 else part  # a CUDA graph takes no other class
+    together = ranks.count() > 1  # else torch's own class, since a CUDA graph takes no other
+    fresh = draws.Part(device).of(ranks.rank(), ranks.count()) if together else torch.Generator(device)
     fresh.manual_seed(derive(seed, iteration, purpose))
     return fresh
 

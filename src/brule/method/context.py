@@ -277,15 +277,15 @@ def descend(
             parts[name] = value = term.value()
             total = total + term.share * (term.weight * value)
     values = {name: value.detach() for name, value in parts.items()}
-    skipped = 1.0 - _step(total, optimisers, clip, [*values.values(), total.detach()])
+    skipped = _step(total, optimisers, clip, [*values.values(), total.detach()])
     return values, total.detach(), skipped
 
 
 def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None, values: list[Tensor]) -> Tensor:
-    """1, or 0 where the gradient is not finite: then nothing moves. The values travel with the gradient."""
+    """0, or 1 where the gradient is not finite: then nothing moves. The values travel with the gradient."""
     if not loss.requires_grad:  # no term weighs anything
         ranks.average(values)
-        return loss.new_ones(())
+        return loss.new_zeros(())
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -296,4 +296,4 @@ def _step(loss: Tensor, optimisers: list[Optimizer], clip: float | None, values:
     for optimiser in optimisers:
         optimiser.found_inf = bad  # type: ignore[attr-defined]  # a fused step reads it where the parameters are
         optimiser.step()
-    return 1.0 - bad
+    return bad

@@ -149,11 +149,8 @@ class Geometry:
 
     def asks(self, batch: Batch) -> bool:
         """There are images without landmarks, and their R_g weighs something."""
-        return batch.labelled < len(batch.I) and self._weight > 0
-
-    @property
-    def _weight(self) -> float:
-        return self.s.loss.warm if self.stage.target == "barycenter" else self.s.loss.c6
+        c = self.s.loss
+        return batch.labelled < len(batch.I) and (c.warm if self.stage.target == "barycenter" else c.c6) > 0
 
     def losses(self, batch: Batch, L: Callable[[], Landmarks], taught: Tensor | None) -> Moved:
         """R_g(L(gI)) against the stage's target, and the supervised loss against true landmarks; NaN where of none.

@@ -65,23 +65,50 @@ def _shape(x: Tensor) -> tuple[int, int, int, int]:
     return height * width, channels, padded, max(1, TILE // padded)
 
 
+@triton.jit
+def _tile(image, start, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr):
+    """Where the pixels of an image from `start` on lie, and which of these numbers exist: (ROWS, PADDED) each."""
+    row, c = start + tl.arange(0, ROWS), tl.arange(0, PADDED)
+    place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
+    return place, (row[:, None] < pixels) & (c[None, :] < channels)
+
+
+@triton.jit
+def _channels(values, channels, PADDED: tl.constexpr):
+    """γ or β, (PADDED,)."""
+    c = tl.arange(0, PADDED)
+    return tl.load(values + c, mask=c < channels, other=0.0)
+
+
+@triton.jit
+def _stored(sums, image, piece, first, second, channels, PADDED: tl.constexpr):
+    """Write the two sums of every channel over a slice of an image. sums: (B, SLICES, 2, C), float32."""
+    c = tl.arange(0, PADDED)
+    place = sums + (image * SLICES + piece) * 2 * channels + c
+    tl.store(place, first, mask=c < channels)
+    tl.store(place + channels, second, mask=c < channels)
+
+
+@triton.jit
+def _normal_and_dz(x, dy, place, inside, mean, r, gamma, beta):
+    """x̂ and ∂z of a tile."""
+    normal = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * r[None, :]
+    dz = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
+    return normal, tl.where(normal * gamma[None, :] + beta[None, :] > 0, dz, 0.0)
+
+
 @triton.jit(do_not_specialize=["pixels"])
 def _moments(x, sums, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr):
-    """Σ x and Σ x² of each channel over each slice of an image: (B, SLICES, 2, C), float32."""
+    """Σ x and Σ x² of each channel over each slice of an image."""
     image, piece = tl.program_id(0), tl.program_id(1)
-    c = tl.arange(0, PADDED)
     total = tl.zeros((PADDED,), tl.float32)
     squares = tl.zeros((PADDED,), tl.float32)
     for start in range(piece * ROWS, pixels, SLICES * ROWS):
-        row = start + tl.arange(0, ROWS)
-        inside = (row[:, None] < pixels) & (c[None, :] < channels)
-        place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
+        place, inside = _tile(image, start, pixels, channels, PADDED, ROWS)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         total += tl.sum(value, 0)
         squares += tl.sum(value * value, 0)
-    out = sums + (image * SLICES + piece) * 2 * channels + c
-    tl.store(out, total, mask=c < channels)
-    tl.store(out + channels, squares, mask=c < channels)
+    _stored(sums, image, piece, total, squares, channels, PADDED)
 
 
 @triton.jit
@@ -114,14 +141,10 @@ def _statistics(sums, image, pixels, channels, eps, PADDED: tl.constexpr):
 @triton.jit(do_not_specialize=["pixels"])
 def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     image, piece = tl.program_id(0), tl.program_id(1)
-    c = tl.arange(0, PADDED)
     mean, r = _statistics(sums, image, pixels, channels, eps, PADDED)
-    gamma = tl.load(weight + c, mask=c < channels, other=0.0)
-    beta = tl.load(bias + c, mask=c < channels, other=0.0)
+    gamma, beta = _channels(weight, channels, PADDED), _channels(bias, channels, PADDED)
     for start in range(piece * ROWS, pixels, SLICES * ROWS):
-        row = start + tl.arange(0, ROWS)
-        inside = (row[:, None] < pixels) & (c[None, :] < channels)
-        place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
+        place, inside = _tile(image, start, pixels, channels, PADDED, ROWS)
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         z = (value - mean[None, :]) * r[None, :] * gamma[None, :] + beta[None, :]
         tl.store(y + place, tl.where(z < 0, 0.0, z).to(y.dtype.element_ty), mask=inside)  # what is NaN stays NaN
@@ -131,42 +154,28 @@ def _apply(x, sums, weight, bias, y, pixels, channels, PADDED: tl.constexpr, ROW
 def _totals(x, dy, sums, weight, bias, totals, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     """Σ ∂z and Σ ∂z·x̂ of each channel over each slice, as `sums` are."""
     image, piece = tl.program_id(0), tl.program_id(1)
-    c = tl.arange(0, PADDED)
     mean, r = _statistics(sums, image, pixels, channels, eps, PADDED)
-    gamma = tl.load(weight + c, mask=c < channels, other=0.0)
-    beta = tl.load(bias + c, mask=c < channels, other=0.0)
+    gamma, beta = _channels(weight, channels, PADDED), _channels(bias, channels, PADDED)
     first = tl.zeros((PADDED,), tl.float32)
     second = tl.zeros((PADDED,), tl.float32)
     for start in range(piece * ROWS, pixels, SLICES * ROWS):
-        row = start + tl.arange(0, ROWS)
-        inside = (row[:, None] < pixels) & (c[None, :] < channels)
-        place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
-        normal = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * r[None, :]
-        dz = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        dz = tl.where(normal * gamma[None, :] + beta[None, :] > 0, dz, 0.0)
+        place, inside = _tile(image, start, pixels, channels, PADDED, ROWS)
+        normal, dz = _normal_and_dz(x, dy, place, inside, mean, r, gamma, beta)
         first += tl.sum(dz, 0)
         second += tl.sum(dz * normal, 0)
-    out = totals + (image * SLICES + piece) * 2 * channels + c
-    tl.store(out, first, mask=c < channels)
-    tl.store(out + channels, second, mask=c < channels)
+    _stored(totals, image, piece, first, second, channels, PADDED)
 
 
 @triton.jit(do_not_specialize=["pixels"])
 def _back(x, dy, sums, totals, weight, bias, dx, pixels, channels, PADDED: tl.constexpr, ROWS: tl.constexpr, eps):
     image, piece = tl.program_id(0), tl.program_id(1)
-    c = tl.arange(0, PADDED)
     mean, r = _statistics(sums, image, pixels, channels, eps, PADDED)
-    gamma = tl.load(weight + c, mask=c < channels, other=0.0)
-    beta = tl.load(bias + c, mask=c < channels, other=0.0)
+    gamma, beta = _channels(weight, channels, PADDED), _channels(bias, channels, PADDED)
     first, second = _added(totals, image, channels, PADDED)
     count = pixels * GROUP
     one, two = _grouped(first * gamma, PADDED) / count, _grouped(second * gamma, PADDED) / count
     for start in range(piece * ROWS, pixels, SLICES * ROWS):
-        row = start + tl.arange(0, ROWS)
-        inside = (row[:, None] < pixels) & (c[None, :] < channels)
-        place = (image.to(tl.int64) * pixels + row[:, None]) * channels + c[None, :]
-        normal = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * r[None, :]
-        dz = tl.load(dy + place, mask=inside, other=0.0).to(tl.float32)
-        dz = tl.where(normal * gamma[None, :] + beta[None, :] > 0, dz, 0.0)
+        place, inside = _tile(image, start, pixels, channels, PADDED, ROWS)
+        normal, dz = _normal_and_dz(x, dy, place, inside, mean, r, gamma, beta)
         gradient = r[None, :] * (dz * gamma[None, :] - one[None, :] - normal * two[None, :])
         tl.store(dx + place, gradient.to(dx.dtype.element_ty), mask=inside)

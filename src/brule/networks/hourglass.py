@@ -1,5 +1,6 @@
 """E: image → one heatmap of logits per landmark, a stacked hourglass (the paper, section 3, "Landmark Encoder")."""
 
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
@@ -35,7 +36,8 @@ def fuse(*networks: nn.Module) -> None:
 
         first = next(networks[0].parameters())
         norm_relu(first.new_zeros(1, CHANNELS, 2, 2), first.new_ones(CHANNELS), first.new_zeros(CHANNELS), 1e-5)
-    except Exception:  # Triton is missing, finds no C compiler, or does not know this GPU
+    except Exception as error:  # Triton is missing, finds no C compiler, or does not know this GPU
+        warnings.warn(f"the encoder's normalisations stay torch's own, which are slower: {error}", stacklevel=2)
         return
     for network in networks:
         for module in network.modules():

@@ -80,7 +80,7 @@ def propose(
 
     location: a folder, an archive or a URL, as `data.location`. shapes: as `data.shapes`; None: the landmarks beside
     the photos. fill: `prepare.crop_fill`, where the user knows better. replace: an experiment of this name may exist.
-    gan: the stages that train the GAN stay; without them the detector is as good, and there in half the time.
+    gan: the stages that train the GAN stay; without them the detector is as good, and there sooner.
     Raises BruleError naming what is wrong, with nothing written.
     """
     root = Path()
