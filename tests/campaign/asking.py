@@ -1,5 +1,6 @@
 """Whatever may reach the server's port: it answers, hangs up, or waits; it neither fails nor ends."""
 
+import errno
 import json
 import os
 import random
@@ -100,6 +101,8 @@ EXTRA = [
         ": none",
     ),
 ]
+HUNG_UP = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
+"""What a client meets when the server has closed the connection, which it may do before it has read everything."""
 
 
 @cache
@@ -164,15 +167,17 @@ def _ask(server: Server, rng: random.Random) -> None:
         message = hurt(message, rng)
     half = rng.random() < 0.2
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-        client.sendall(message[: rng.randrange(len(message) + 1)] if half else message)
-        if half and rng.random() < 0.5:
-            return
-        client.shutdown(socket.SHUT_WR)
         answered = b""
         try:
+            client.sendall(message[: rng.randrange(len(message) + 1)] if half else message)
+            if half and rng.random() < 0.5:
+                return
+            client.shutdown(socket.SHUT_WR)
             while part := client.recv(65536):
                 answered += part
-        except ConnectionError:
+        except OSError as error:
+            if error.errno not in HUNG_UP:
+                raise
             return
     _judge(answered)
 
