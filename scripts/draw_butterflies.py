@@ -1,9 +1,13 @@
 """Draw butterflies that do not exist, as a folder of photos to try brule on: the example of docs/objects.md.
 
     PYTHONPATH=src python scripts/draw_butterflies.py FOLDER [COUNT] [LABELLED]
+    PYTHONPATH=src python scripts/draw_butterflies.py --correct PHOTOS FILE
 
 FOLDER gets COUNT photos (300), and beside the last LABELLED of them (40) their landmarks as .pts. FOLDER.shapes.json
 gets 12 shapes that belong to none of the photos. The same numbers give the same files.
+
+--correct stands in for a person who corrects proposals: FILE gets the true landmarks of the photos in the folder
+PHOTOS, in the form that `data.labels` reads.
 """
 
 import json
@@ -156,19 +160,40 @@ def _colour(hue: float, saturation: float, value: float) -> tuple[int, int, int]
 
 
 def main() -> None:
-    if not 2 <= len(sys.argv) <= 4 or not all(text.isdecimal() for text in sys.argv[2:]):
-        sys.exit("usage: PYTHONPATH=src python scripts/draw_butterflies.py FOLDER [COUNT] [LABELLED]")
-    folder, given = Path(sys.argv[1]), [int(text) for text in sys.argv[2:]]
-    count, labelled = given + [300, 40][len(given) :]
+    words = sys.argv[1:]
+    if len(words) == 3 and words[0] == "--correct":
+        correct(Path(words[1]), Path(words[2]))
+    elif 1 <= len(words) <= 3 and words[0][:1] != "-" and all(text.isdecimal() for text in words[1:]):
+        draw(Path(words[0]), *(int(text) for text in words[1:]))
+    else:
+        command = "PYTHONPATH=src python scripts/draw_butterflies.py"
+        sys.exit(f"usage: {command} FOLDER [COUNT] [LABELLED]\n       {command} --correct PHOTOS FILE")
+
+
+def draw(folder: Path, count: int = 300, labelled: int = 40) -> None:
+    """Write the photos, the landmarks of some of them, and the shapes."""
     folder.mkdir(parents=True)
     for number in range(count):
         image, points = photo(np.random.default_rng([0, number]))
         image.save(folder / f"butterfly-{number:04d}.jpg", quality=92)
         if number >= count - labelled:
             (folder / f"butterfly-{number:04d}.pts").write_text(format_pts(points))
-    shapes = [(100 * shape(np.random.default_rng([1, number]))).round(2).tolist() for number in range(SHAPES)]
-    raw = {"names": NAMES, "edges": EDGES, "normaliser": ["left forewing tip", "right forewing tip"], "shapes": shapes}
-    Path(f"{folder}.shapes.json").write_text(json.dumps(raw, indent=1) + "\n")
+    shapes = [100 * shape(np.random.default_rng([1, number])) for number in range(SHAPES)]
+    _write(Path(f"{folder}.shapes.json"), shapes, normaliser=["left forewing tip", "right forewing tip"])
+
+
+def correct(photos: Path, file: Path) -> None:
+    """Write the true landmarks of the photos in a folder."""
+    images = sorted(path.name for path in photos.rglob("butterfly-*.jpg"))
+    if not images:
+        sys.exit(f"{photos}: holds no butterfly-….jpg; give the folder of photos to correct")
+    shapes = [photo(np.random.default_rng([0, int(name[10:-4])]))[1] for name in images]
+    _write(file, shapes, images=images)
+
+
+def _write(file: Path, shapes: list[Points], **more: list[str]) -> None:
+    raw = {"names": NAMES, "edges": EDGES, **more, "shapes": [points.round(2).tolist() for points in shapes]}
+    file.write_text(json.dumps(raw, indent=1) + "\n")
 
 
 if __name__ == "__main__":
