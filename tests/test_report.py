@@ -16,6 +16,7 @@ from torch import nn
 from brule import config
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
+from brule.errors import BruleError
 from brule.maths import monitors
 from brule.stages.report import LARGE, PICTURES, Findings, gather, page
 from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
@@ -286,8 +287,16 @@ def test_small_pictures_are_put_in_as_they_are_and_large_ones_smaller() -> None:
 
 def test_the_pictures_of_a_run_are_gathered_with_the_last_look_in_training(tmp_path: Path) -> None:
     assert gather(tmp_path) == {}
-    for place in ("barycenter.png", "figures/ced.png", "samples/000500.png", "samples/001000.png"):
+    places = ("barycenter.png", "figures/ced.png", "samples/000500.png", "samples/001000.png")
+    for size, place in enumerate(places, 20):
         (tmp_path / place).parent.mkdir(exist_ok=True)
-        (tmp_path / place).write_bytes(place.encode())
+        (tmp_path / place).write_bytes(png(size, size))
     found = gather(tmp_path)
-    assert found["training"] == b"samples/001000.png" and set(found) == {"barycenter", "ced", "training"}
+    assert found["training"] == png(23, 23) and set(found) == {"barycenter", "ced", "training"}
+
+
+@pytest.mark.parametrize("damaged", [b"", b"GIF89a", png()[:-40], png()[:50] + bytes(20) + png()[70:]])
+def test_a_damaged_picture_is_named(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "barycenter.png").write_bytes(damaged)
+    with pytest.raises(BruleError, match=r"barycenter.png: is not a whole PNG; restore it with dvc checkout"):
+        gather(tmp_path)

@@ -199,3 +199,9 @@ def test_an_image_larger_than_pillow_allows_is_refused(server: Server) -> None:
     Image.new("1", (14_000, 13_000)).save(stream, "PNG")
     status, reply = server.ask(body={"inputs": [{"image": encoded(stream.getvalue())}]})
     assert status == 400 and "has 182 million pixels, but at most" in reply["error"]
+
+
+def test_an_array_that_would_fill_the_memory_is_refused(server: Server) -> None:
+    side = 1300
+    status, reply = server.ask(body={"inputs": [{"pixels": [[[0, 0, 0]] * side] * side}]})
+    assert status == 400 and "more than 4,000,000 numbers; send large photos as files" in reply["error"]

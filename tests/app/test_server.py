@@ -140,6 +140,14 @@ def test_a_broken_body_is_refused_whatever_the_method(site: Any, method: str, ca
     assert "Fatal error" not in caplog.text
 
 
+@pytest.mark.parametrize("sent", [b"no HTTP\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"])
+def test_what_is_no_http_is_refused_like_everything_else(site: Any, sent: bytes) -> None:
+    (told,) = (heard(client) for client in halves(site, 1, sent))
+    head, _, body = told.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ") and b"content-security-policy" in head.lower()
+    assert b"application/json" in head and "not valid HTTP" in json.loads(body)["error"]
+
+
 def test_a_body_that_trickles_in_is_refused_after_a_time(hasty: Any) -> None:
     (client,) = halves(hasty, 1, BODY)
     start = time.monotonic()

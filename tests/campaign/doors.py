@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,15 +16,17 @@ from conftest import SHAPE, parameters, write_crops
 from mangled import FILES
 from ruamel.yaml import YAML
 from servers import write_detector
+from test_evaluation import write_gan
 
 from brule import config
 from brule.data import photos
 from brule.data.landmarks import format_pts, read_pts, read_shapes
 from brule.data.prepare import prepare
 from brule.data.sources import fetch
+from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.method.training import Training
-from brule.stages import experiments
+from brule.stages import experiments, table
 from brule.stages.study import join
 from brule.stages.train import read_inputs
 from campaign.harms import hurt, hurt_tree
@@ -120,6 +123,22 @@ def _detector(folder: Path, rng: random.Random) -> Path:
     return path
 
 
+def _gan(folder: Path, rng: random.Random) -> Path:
+    (folder / "models").mkdir()
+    write_gan(folder)
+    return folder / "models" / "gan.safetensors"
+
+
+def _table(folder: Path, rng: random.Random) -> Path:
+    shutil.copytree(ROOT / "experiments", folder / "experiments")
+    return folder / "experiments" / "tables" / "table1.yaml"
+
+
+def _ledger(folder: Path, rng: random.Random) -> Path:
+    (folder / "results").mkdir()
+    return Path(shutil.copy(ROOT / "results" / "table1.json", folder / "results"))
+
+
 def _crops(folder: Path, rng: random.Random) -> Path:
     write_crops(folder / "data" / "crops", {"train": 8, "validation": 4, "test": 4})
     paths = sorted(path for path in (folder / "data").rglob("*") if path.is_file() and "test" not in path.parts)
@@ -181,6 +200,19 @@ def _detected(path: Path) -> np.ndarray:
     return detector.predict(np.full((64, 64, 3), 90, np.uint8)).points
 
 
+def _drawn(path: Path) -> np.ndarray:
+    gan = Gan.load(path)
+    return gan.images(np.full((1, gan.landmarks, 2), 0.5), gan.styles(1))
+
+
+def _rows(path: Path) -> Any:
+    return table.read(path.parents[2], "table1")
+
+
+def _runs(path: Path) -> Any:
+    return table.Ledger(path.parents[1], "table1").entries()
+
+
 def _trainable(path: Path) -> Any:
     os.chdir(next(parent.parent for parent in path.parents if parent.name == "data"))
     inputs = read_inputs(_tiny())[0]
@@ -232,6 +264,9 @@ DOORS: dict[str, Door] = {
     "params": Door(_text("params.yaml", _params), config.read, _any, _yaml),
     "experiment": Door(_text("e.yaml", _smoke), _experiment, _any, _yaml),
     "detector": Door(_detector, _detected, _any, _head),
+    "gan": Door(_gan, _drawn, lambda drawn: drawn.shape[0] == 1, _head),
+    "table": Door(_table, _rows, _any, _yaml),
+    "ledger": Door(_ledger, _runs, _any, _json),
     "prepared": Door(_crops, _trainable, _any, named=("prepare", "crops", "barycenter")),
     "manifest": Door(_raw, _prepared, _any, _json, named=("raw",)),
     "journal": Door(_journal, _searched, _any),

@@ -28,5 +28,7 @@ KINDS: dict[str, Kind] = {
     "request": Kind(asking.attempt, 120, 15, 30),
     **{f"kill/{stage}": Kind(partial(pipeline.kill, stage), 900, 0.25, 1) for stage in STAGES},
     **{f"disk/{stage}": Kind(partial(disks.full, stage), 900, 0.1, 1) for stage in STAGES},
+    **{f"input/{stage}": Kind(partial(pipeline.mangled, stage), 300, 0.8, 1) for stage in pipeline.STAGES[1:]},
+    "kill/tracked": Kind(pipeline.tracked, 900, 0.15, 1),
     "kill/checkpoint": Kind(pipeline.checkpoint, 900, 0.25, 1),
 }

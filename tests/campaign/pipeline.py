@@ -8,9 +8,11 @@ import random
 import runpy
 import shutil
 import signal
+import sqlite3
 import sys
 import time
 import traceback
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +24,9 @@ from mangled import scene
 from PIL import Image
 
 from brule.data.landmarks import format_pts
-from campaign.verdicts import FailedError, expect, sentence
+from brule.documents import parse_yaml
+from campaign.harms import hurt, hurt_tree
+from campaign.verdicts import FailedError, expect, leftovers, sentence
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("download", "prepare", "barycenter", "train", "evaluate")
@@ -31,6 +35,8 @@ WORK = "CAMPAIGN_WORK"
 """The environment variable with the folder that all processes of a campaign share."""
 LONGEST = 120
 """Seconds of any stage of the tiniest run, on a busy machine."""
+_TRACKED = 15.0
+"""Seconds in which MLflow is loaded, makes its database and tracks the tiniest training."""
 
 
 class Ended(NamedTuple):
@@ -40,13 +46,14 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def run(stage: str, project: Path, *words: str, killed_after: float | None = None) -> Ended:
-    """Run a stage in that folder, and kill it after some seconds unless it ends before."""
+def run(stage: str, project: Path, *words: str, killed_after: float | None = None, tracked: bool = False) -> Ended:
+    """Run a stage in that folder, and kill it after some seconds unless it ends before. MLflow, if `tracked`, takes
+    far longer than a tiny stage."""
     log, begun = project / f".{stage}.log", time.monotonic()
     log.touch()
     process = os.fork()
     if process == 0:
-        _become(stage, project, log, words)
+        _become(stage, project, log, words, tracked)
     end = begun + (LONGEST if killed_after is None else killed_after)
     while (found := os.waitpid(process, os.WNOHANG)) == (0, 0):
         if time.monotonic() > end:
@@ -63,7 +70,7 @@ def run(stage: str, project: Path, *words: str, killed_after: float | None = Non
     return Ended(code if code >= 0 else 128 - code, told, time.monotonic() - begun)
 
 
-def _become(stage: str, project: Path, log: Path, words: tuple[str, ...]) -> None:
+def _become(stage: str, project: Path, log: Path, words: tuple[str, ...], tracked: bool) -> None:
     """In a fresh process: the script of a stage, to its end."""
     code = 1
     try:
@@ -75,7 +82,8 @@ def _become(stage: str, project: Path, log: Path, words: tuple[str, ...]) -> Non
         os.environ.pop("DVC_ROOT", None)
         script = str(ROOT / "pipelines" / f"{stage}.py")
         sys.argv = [script, *words]
-        sys.modules["mlflow"] = None  # type: ignore[assignment]
+        if not tracked:
+            sys.modules["mlflow"] = None  # type: ignore[assignment]
         runpy.run_path(script, run_name="__main__")
         code = 0
     except SystemExit as error:
@@ -198,8 +206,6 @@ def kill(stage: str, rng: random.Random, folder: Path) -> None:
 
 def checkpoint(rng: random.Random, folder: Path) -> None:
     """A training is killed once it has a state, which then is mangled: it resumes from it, or names it."""
-    from campaign.harms import hurt
-
     project = before("train", folder)
     for share in (0.7, 0.8, 0.9, 1.0):
         run("train", project, killed_after=share * seconds("train"))
@@ -214,3 +220,52 @@ def checkpoint(rng: random.Random, folder: Path) -> None:
         found[0].unlink()
         expect((ended := run("train", project)).code == 0, f"afresh: {ended.told[-300:]!r}")
         same("train", project)
+
+
+def tracked(rng: random.Random, folder: Path) -> None:
+    """A training that MLflow tracks is killed at random moments, many while its database is made; then it goes on, and
+    its run is whole."""
+    project = before("train", folder)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        if run("train", project, killed_after=rng.uniform(0, _TRACKED), tracked=True).code == 0:
+            break
+    ended = run("train", project, tracked=True)
+    expect(ended.code == 0, f"after a kill: exit code {ended.code}: {ended.told[-300:]!r}")
+    expect("MLflow" not in ended.told, f"MLflow is not well: {ended.told[-300:]!r}")
+    same("train", project)
+    found = json.loads((project / "results/run.json").read_text())["mlflow_run_id"]
+    with closing(sqlite3.connect(project / "mlflow.db")) as database:
+        status = database.execute("SELECT status FROM runs WHERE run_uuid = ?", (found,)).fetchone()
+    expect(status == ("FINISHED",), f"the status of its run is {status}")
+
+
+def mangled(stage: str, rng: random.Random, folder: Path) -> None:
+    """A mishap befalls one of a stage's inputs: it works with it all the same, or refuses in a sentence that names it
+    or the folder that a stage before has made."""
+    project = before(stage, folder)
+    kinds: dict[tuple[Path, str], list[Path]] = {}
+    for path in inputs(stage, project):
+        kinds.setdefault((path.parent, path.suffix), []).append(path)
+    path = rng.choice(rng.choice(list(kinds.values())))
+    data = path.read_bytes()
+    if path.suffix == ".json" and rng.random() < 0.6:
+        path.write_text(json.dumps(hurt_tree(json.loads(data), rng)))
+    else:
+        path.write_bytes(hurt(data, rng))
+    ended = run(stage, project)
+    if ended.code:
+        refused(ended, path.name, "data/raw", "data/crops")
+    left = [path for path in leftovers(project) if ".resume" not in path.parts]
+    expect(not left, f"it leaves {left[:3]}")
+
+
+@cache
+def _dependencies(stage: str) -> list[str]:
+    return list(parse_yaml((ROOT / "dvc.yaml").read_text(), Path("dvc.yaml"))["stages"][stage]["deps"])
+
+
+def inputs(stage: str, project: Path) -> list[Path]:
+    """The files that a stage reads and that other stages have made, as dvc.yaml has them."""
+    places = [project / name for name in _dependencies(stage)]
+    every = [file for place in places for file in ((place, *place.rglob("*")) if place.exists() else ())]
+    return sorted({file for file in every if file.is_file()})

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import html
+import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -72,6 +73,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_NO_HTTP = json.dumps({"error": "the request is not valid HTTP; use a browser, or a library that speaks HTTP"}).encode()
 _STATIC = Path(__file__).with_name("static")
 _REASONS = {errno.EADDRINUSE: "is taken by another program", errno.EACCES: "is reserved for the system"}
 
@@ -130,15 +132,20 @@ class Impatient(H11Protocol):
             self._end = self.loop.call_later(SECONDS, self.shutdown)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP. A request that began as one gets no second answer: uvicorn itself would give it."""
+        """Answer what is no HTTP like any other refusal. A request that began as one gets no second answer: uvicorn
+        itself would give it."""
+        body = _NO_HTTP
         if self.cycle and not self.cycle.response_complete:
             self.cycle.disconnected = True
             if self.cycle.response_started:
                 self.transport.close()
                 return
             if self.cycle.scope["method"] == "HEAD":
-                msg = ""  # the answer to it has no body
-        super().send_400_response(msg)
+                body = b""  # the answer to it has none
+        heads = {**_HEADERS, "Content-Type": JSON, "Content-Length": str(len(body)), "Connection": "close"}
+        lines = ["HTTP/1.1 400 Bad Request", *(f"{name}: {value}" for name, value in heads.items()), "", ""]
+        self.transport.write("\r\n".join(lines).encode() + body)
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is left to end."""

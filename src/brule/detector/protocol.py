@@ -31,6 +31,8 @@ from brule.data.photos import Photo
 from brule.detector.model import Detector
 from brule.errors import BruleError
 
+MOST = 4_000_000
+"""Numbers in a request, such as the pixels of a photo of 1150 by 1150. Each takes over a hundred bytes of memory."""
 _MENDS = {
     "inputs": 'send {"inputs": [{"image": "…"}]}',
     "image": "give an image file in base64",
@@ -98,6 +100,8 @@ def respond(detector: Detector, body: bytes, seconds: float = math.inf) -> bytes
     seconds: how long the answer may take. After a photo that ends later, the rest is not answered.
     """
     end = time.monotonic() + seconds
+    if body.count(b",") > MOST:
+        raise BruleError(f"the request: holds more than {MOST:,} numbers; send large photos as files in base64")
     try:
         questions = _Request.model_validate_json(body, strict=True).inputs
     except ValidationError as error:
