@@ -15,6 +15,13 @@ from brule.terminal import main, stage
 SOURCE = str(Path(__file__).parents[1] / "src")
 
 
+def during_a_save() -> Exception:
+    """What torch.save raises when the memory runs out."""
+    error = RuntimeError("enforce fail at inline_container.cc: unexpected pos 64 vs 0")
+    error.__context__ = MemoryError()
+    return error
+
+
 def failing(error: BaseException):
     def function() -> None:
         raise error
@@ -38,6 +45,7 @@ def test_success_is_silent(capsys):
         ),
         (MemoryError(), "the memory ran out; lower train.batch_size, prepare.image_size or the networks' widths\n"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "the memory ran out; lower train.batch_size,"),
+        (during_a_save(), "the memory ran out; lower train.batch_size,"),
     ],
 )
 def test_what_a_user_can_correct_is_one_line(capsys, error, sentence):

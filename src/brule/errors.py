@@ -11,8 +11,9 @@ MOST = 60
 """Characters of a value that a sentence shows."""
 _READ = 5000
 """Characters of a text that are looked at."""
-_USER = re.compile(r"(?<=://)(?:[^/?#\s]*@|[^/?#\s:]*:(?!\d*[/?#\s])\S*@)")
-"""Of an address: user:password@. A password may hold a slash that somebody forgot to encode."""
+_USER = re.compile(r"""(?<=://)[^/?#\s]*@|(?:(?<=/)|(?<![^\s"'(\[]))[^/?#\s:@"'(\[]*:(?!\d*(?:[/?\s]|$))[^\s]*@""")
+"""Of an address, also of one that is not whole: user:password@. A password may hold a slash that somebody forgot to
+encode."""
 _QUERY = re.compile(r"(://[^\n?]*\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
 """Of an address, whose path may hold spaces: what follows the question mark, where signatures and tokens stand."""
 

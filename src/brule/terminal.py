@@ -75,13 +75,17 @@ def explain(error: BaseException) -> str | None:
     """The sentence for an error that a user can correct. None for a fault of the program."""
     if isinstance(error, BruleError):
         return str(error)
-    # torch's own class is recognised by its name, so that this module never pays for importing torch.
-    starved = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    if starved or isinstance(error, MemoryError):
+    if _starved(error) or (error.__context__ and _starved(error.__context__)):  # torch.save raises another one after it
         return "the memory ran out; lower train.batch_size, prepare.image_size or the networks' widths"
     if isinstance(error, OSError) and error.strerror:
         return sentence(f"{error.filename or 'input or output'}: {error.strerror.lower()}; correct that and run again")
     return None
+
+
+def _starved(error: BaseException) -> bool:
+    # torch's own class is recognised by its name, so that this module never pays for importing torch.
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "can't allocate memory" in str(error)
 
 
 class Stop:

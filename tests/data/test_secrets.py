@@ -134,6 +134,8 @@ def test_success_tells_nobody(server: Server, capfd: pytest.CaptureFixture[str])
         ("a.zip", f"token={TOKEN}", f"{USER}:{WORD}@[::1", "is not a valid address; set data.location"),
         ("a.zip", f"token={TOKEN}", f"{USER}:pass/w0rd-Zq7@", "is not a valid address; set data.location"),
         ("a.zip", f"token={TOKEN}", f"{USER}:{WORD}@no such host:", "is not"),
+        ("a.zip", f"token={TOKEN}", f"{USER}:a {WORD}@", "data.location: the address holds a space"),
+        ("a.zip", f"token=a {TOKEN}", f"{USER}:{WORD}@", "after its .; write it as %20"),
     ],
 )
 def test_every_failure_is_told_without_secrets(
@@ -239,6 +241,11 @@ def test_an_experiment_is_no_place_for_a_secret(server: Server) -> None:
         ("at 'https://host/a.zip?sig=x&y=z#f': no", "at 'https://host/a.zip?…': no"),
         ("https://host/a.zip?token=x: is late; ask http://h/?b.", "https://host/a.zip?…: is late; ask http://h/?…."),
         ("is this a/file?", "is this a/file?"),
+        ("https://u:12#pw@h/a.zip", "https://h/a.zip"),
+        ("user:pw@host/a.zip: does not exist", "host/a.zip: does not exist"),
+        ("http:/user:pw@host/a.zip, //user:pw@host", "http:/host/a.zip, //host"),
+        ("http://127.0.0.1:8000/a@b.zip", "http://127.0.0.1:8000/a@b.zip"),
+        ("data.location: write to me@here.org, a.csv:12: x", "data.location: write to me@here.org, a.csv:12: x"),
     ],
 )
 def test_what_is_public(text: str, shown: str) -> None:

@@ -193,13 +193,18 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
 
 
 def address(location: str, key: str = "data.location") -> SplitResult:
-    """The parts of a location. Raises BruleError if it looks like a URL, and is none."""
+    """The parts of a location. Raises BruleError if it looks like a URL, and is none.
+
+    Of an address with spaces in it nobody can tell, in the middle of a sentence, where its password ends.
+    """
     try:
         parts = urlsplit(location)
         parts.port  # noqa: B018 (which is parsed only when asked for)
         location.encode()
     except ValueError:
         raise BruleError(f"{ascii(location)[1:-1]}: is not a valid address; set {key} to another") from None
+    if "://" in location and any(map(str.isspace, parts.netloc + parts.query)):
+        raise BruleError(f"{key}: the address holds a space in its password or after its ?; write it as %20")
     return parts
 
 
