@@ -277,6 +277,19 @@ def test_the_gan_is_trained_where_it_is_asked_for(run: Run, place: Path) -> None
     assert min(iterations()) > 0 and "GAN" not in Path("experiments/my-pets.yaml").read_text()
 
 
+def test_the_finer_model_is_that_of_its_experiment_on_these_photos(run: Run, place: Path) -> None:
+    (place / "experiments").mkdir()
+    shutil.copy(ROOT / "experiments" / "fine.yaml", place / "experiments")
+    run("My Pets", "--shapes", "shapes.json")
+    usual = experiments.plan(place, "my-pets")
+    code, out, _ = run("My Pets", "--shapes", "shapes.json", "--force", "--fine")
+    assert code == 0 and "8 are smaller than 128 pixels" in out
+    wanted = experiments.plan(place, "my-pets")
+    assert wanted == experiments.merge(usual, experiments.load(place / "experiments", "fine"))
+    assert wanted["prepare"]["image_size"] == 128 and wanted["stages"]["joint"]["iterations"] == 0
+    assert "experiments/fine.yaml" in Path("experiments/my-pets.yaml").read_text()
+
+
 def test_a_normaliser_that_the_shapes_name_is_written(run: Run, place: Path) -> None:
     write_shapes(place / "shapes.json", normaliser=["left ear", "right ear"])
     _, out, _ = run("My Pets", "--shapes", "shapes.json")

@@ -75,12 +75,14 @@ def propose(
     fill: float | None = None,
     replace: bool = False,
     gan: bool = False,
+    fine: bool = False,
 ) -> Proposal:
     """Look at photos and shapes, and write experiments/NAME.yaml and results/NAME-sheet.png; both or neither.
 
     location: a folder, an archive or a URL, as `data.location`. shapes: as `data.shapes`; None: the landmarks beside
     the photos. fill: `prepare.crop_fill`, where the user knows better. replace: an experiment of this name may exist.
-    gan: the stages that train the GAN stay; without them the detector is as good, and there sooner.
+    gan: the stages that train the GAN stay; without them the detector is as good, and there sooner. fine: with the
+    values of experiments/fine.yaml.
     Raises BruleError naming what is wrong, with nothing written.
     """
     root = Path()
@@ -102,6 +104,8 @@ def propose(
         overrides = _overrides(location, shapes, labels, stands, base["prepare"])
         if not gan:
             overrides["stages"] = _without_gan(base["stages"])
+        if fine:
+            overrides = experiments.merge(overrides, experiments.load(experiment.parent, "fine"))
         settings = config.parse(experiments.merge(base, overrides), str(experiment))
         records = [_record(folder, number, photos) for number in range(len(photos.found))]
         spare = shapes is not None and settings.train.mode == "unsupervised"
@@ -137,7 +141,7 @@ def propose(
         note = f"prepare.crop_fill is {stands.fill:g}; {wide}. The numbers of the landmarks count from 0."
         with files.atomic(sheet) as drawn, files.atomic(experiment) as written:
             contact.sheet(pictures, np.repeat(X_b[None], len(pictures), 0), scheme, drawn, heading, note)
-            written.write_text(_text(proposal, overrides), encoding="utf-8")
+            written.write_text(_text(proposal, overrides, gan, fine), encoding="utf-8")
     return proposal
 
 
@@ -269,12 +273,13 @@ def _seconds(
     return forecast.seconds(settings, inputs, machine.device(settings.machine.device), validated)
 
 
-def _text(proposal: Proposal, overrides: Mapping[str, Any]) -> str:
+def _text(proposal: Proposal, overrides: Mapping[str, Any], gan: bool, fine: bool) -> str:
     """The experiment: its title in the first line, where crop_fill comes from, and the values that differ."""
     photos, frame = len(proposal.photos.found), proposal.frame
     origin = f"measured on {frame.measured} photos" if frame.measured else "not measured: see the sheet"
     title = f"{len(proposal.scheme.names)} landmarks on {photos} photos, {len(proposal.labels.points)} shapes"
-    source = f"Written by `brule new`; all else is as in params.yaml. crop_fill was {origin}"
-    left_out = "# The GAN is left out: it draws images, and the detector is no better for it\n"
-    said = left_out if "stages" in overrides else ""
-    return f"# {proposal.name}: {title}\n# {source}\n{said}{experiments.text(overrides)}"
+    lines = [f"{proposal.name}: {title}"]
+    lines += [f"Written by `brule new`; all else is as in params.yaml. crop_fill was {origin}"]
+    lines += ["The finer model, as in experiments/fine.yaml"] if fine else []
+    lines += [] if gan else ["The GAN is left out: it draws images, and the detector is no better for it"]
+    return "".join(f"# {line}\n" for line in lines) + experiments.text(overrides)
