@@ -208,6 +208,17 @@ def test_what_was_pulled_is_registered_as_it_was_measured(project: Path, config:
     assert "does not beat the floor" in run.tagged["mlflow.note.content"]
 
 
+def test_a_second_register_goes_on_with_the_run_of_the_first(
+    project: Path, config: Config, run: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation.evaluate(config)
+    evaluation.register(config)
+    assert run.opened["resume_id"] == "abc", "that of results/run.json, which was trained here"
+    monkeypatch.setattr(registry, "origin", lambda name, weights: "the first" if name == "brule" else None)
+    evaluation.register(config)
+    assert run.opened["resume_id"] == "the first"
+
+
 def test_only_what_belongs_together_is_registered(project: Path, config: Config, run: Recorder) -> None:
     with pytest.raises(BruleError, match=r"^results/metrics\.json: is missing; run dvc pull"):
         evaluation.register(config)

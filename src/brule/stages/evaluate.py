@@ -113,6 +113,10 @@ def register(config: Config) -> bool:
             f"{RESULTS}/metrics.json is not that of {MODELS}/detector.safetensors, whose validation NME is {found} and "
             f"not {told}; run dvc repro"
         )
+    if (path := RESULTS / "run.json").exists():
+        trained |= prepared.read_manifest(path, "run dvc pull")
+    if known := registry.origin(config.tracking.model, MODELS / "detector.safetensors"):
+        trained |= {"mlflow_run_id": known}  # registered before, by a run of its own
     with _tracked(config, "register", detector, trained) as run:
         if not run.resumed:
             run.params(flatten(config))
