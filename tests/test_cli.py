@@ -133,6 +133,14 @@ def test_files_folders_and_patterns_name_each_photo_once(run: Run) -> None:
     assert {line["image"] for line in rows(run("predict", "photos/[1].png")[1])} == {"photos/[1].png"}
 
 
+def test_what_is_passed_over_in_a_folder_is_told(run: Run) -> None:
+    for name in ("c.heic", "d.GIF"):
+        Path("photos", name).write_bytes(b"")
+    code, _, err = run("predict", "photos")
+    assert code == 0 and "photos: passed over 1 HEIC, 1 GIF, 1 hidden; convert what you need to JPEG or PNG.\n" in err
+    assert "passed over" not in run("predict", "photos/a.jpg")[2]
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_a_folder_for_output_gets_what_stdout_would(run: Run, form: str) -> None:
     expected = run("predict", "photos", "--format", form)[1]

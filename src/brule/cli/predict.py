@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule import cli, files
-from brule.data.crop import SUFFIXES
+from brule.data.layouts import HIDDEN, images, passed_over, tally
 from brule.errors import BruleError, sentence
 from brule.terminal import track
 
@@ -153,14 +153,16 @@ def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
 def find(argument: str) -> dict[Path, Path]:
     """The photos of a file name, a folder with all below it, or a pattern: photo → its place elsewhere, without suffix.
 
-    A file need not exist; whoever reads it will notice. Hidden files in a folder are skipped. Raises BruleError if a
-    folder or a pattern holds no photo.
+    A file need not exist; whoever reads it will notice. Photos in a folder that are in no form that is read are told.
+    Raises BruleError if a folder or a pattern holds no photo.
     """
     if not argument:
         raise BruleError("'': names no photo; give a file, a folder or a pattern")
     path = Path(argument)
     if os.path.isdir(argument):
-        found = {inner: inner.relative_to(path) for inner in _inside(path)}
+        found = {inner: inner.relative_to(path) for inner in images(path)}
+        if set(passed := passed_over(path, found)) - {HIDDEN}:
+            print(f"{files.shown(path)}: passed over {tally(passed)}.", file=sys.stderr)
     elif glob.has_magic(argument) and not os.path.exists(argument):
         found = {Path(m): Path(Path(m).name) for m in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(m)}
     else:
@@ -168,13 +170,6 @@ def find(argument: str) -> dict[Path, Path]:
     if not found:
         raise BruleError(f"{argument}: holds no photo; give a file, or a folder or a pattern that holds some")
     return {inner: place.with_suffix("") for inner, place in found.items()}
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and os.path.isfile(path):
-            yield path
 
 
 def _unlike(chosen: Mapping[Path, Path]) -> None:
