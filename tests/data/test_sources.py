@@ -92,6 +92,8 @@ def test_extra_images_come_beside_and_never_from_a_test_part(tmp_path: Path, peo
 
 def test_unpaired_shapes_take_one_form(tmp_path: Path, people: Path):
     (tmp_path / "s.csv").write_text("tip_x,tip_y,tail_x,tail_y\n0,0,3,4\n1,1,5,6\n")
+    for own in people.glob("*.pts"):
+        own.unlink()
     manifest = fetched(sections.data(source="folder", location=str(people), shapes=str(tmp_path / "s.csv")), tmp_path)
     shapes = json.loads((tmp_path / "data" / "raw" / manifest["shapes"]).read_text())
     assert shapes["names"] == ["tip", "tail"]

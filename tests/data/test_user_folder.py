@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import sections
 
 
-def refused(tmp_path: Path, location: Path | str) -> str:
+def refused(tmp_path: Path, location: Path | str, **keys: str) -> str:
     """The sentence. Nothing was copied, and nothing is left behind."""
     with pytest.raises(BruleError) as caught:
-        fetch(sections.data(source="folder", location=str(location)), 0, tmp_path / "data" / "raw")
+        fetch(sections.data(source="folder", location=str(location), **keys), 0, tmp_path / "data" / "raw")
     assert not (tmp_path / "data").exists() or not list((tmp_path / "data").iterdir())
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -56,6 +56,16 @@ def test_all_faults_are_told_at_once_and_of_the_user_s_files(tmp_path: Path, peo
         "face_5.pts: none of its landmarks lies in the image, which has 100x80 pixels",
     ):
         assert f") {words}" in told
+
+
+def test_landmarks_that_are_not_those_of_the_shapes_are_told_before_anything_is_copied(
+    tmp_path: Path, people: Path
+) -> None:
+    (tmp_path / "shapes.csv").write_text("x0,y0,x1,y1,x2,y2\n1,2,3,4,6,5\n")
+    told = refused(tmp_path, people, shapes=str(tmp_path / "shapes.csv"))
+    assert told.startswith(
+        f"20 faults in {people}: (1) face_0.pts: has 5 landmarks, data.shapes has 3; make them agree"
+    )
 
 
 def test_many_faults_are_counted(tmp_path: Path, people: Path) -> None:

@@ -49,16 +49,19 @@ def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[lis
     return seen, landmarks
 
 
-def admit(found: Sequence[Found]) -> None:
-    """Raise one BruleError about everything for which training could not use these images."""
+def admit(found: Sequence[Found], count: int | None = None) -> None:
+    """Raise one BruleError about everything for which training could not use these images.
+
+    count: how many landmarks `data.shapes` has. None: there is none, and all must have as many as most.
+    """
     sizes, landmarks = inspect(found, _size)
-    usual = Counter(map(len, landmarks.values())).most_common(1)
+    wanted, those = (count, "data.shapes has") if count else (_usual(landmarks), "most have")
     failed = []
     for number, points in landmarks.items():
         path, (width, height) = found[number].points, sizes[number]
         inside = ((points > -0.5) & (points < np.array([width, height]) - 0.5)).all(1)
-        if len(points) != usual[0][0]:
-            failed.append(BruleError(f"{path}: has {len(points)} landmarks, most have {usual[0][0]}; make them agree"))
+        if len(points) != wanted:
+            failed.append(BruleError(f"{path}: has {len(points)} landmarks, {those} {wanted}; make them agree"))
         elif not inside.any():
             failed.append(
                 BruleError(
@@ -71,6 +74,10 @@ def admit(found: Sequence[Found]) -> None:
             except BruleError as error:
                 failed.append(BruleError(f"{path}: {error}"))
     _raise(failed)
+
+
+def _usual(landmarks: dict[int, Points]) -> int:
+    return Counter(map(len, landmarks.values())).most_common(1)[0][0] if landmarks else 0
 
 
 def _size(_: int, path: Path) -> tuple[int, int]:

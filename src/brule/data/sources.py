@@ -63,8 +63,8 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
     All or nothing. Returns the counts. Raises BruleError naming the location, the file or the key.
     """
     with files.folder(destination) as folder:
-        records, sha256, licence, labels = _primary(data, seed, folder)
         shapes = _shapes(data)
+        records, sha256, licence, labels = _primary(data, seed, folder, shapes.points.shape[1] if shapes else None)
         if labels and shapes:
             labels, shapes = agree(labels, shapes)
         scheme = IBUG68 if data.source == "synthetic" else SOURCES[data.source].scheme
@@ -106,7 +106,9 @@ def _shapes(data: config.Data) -> Labels | None:
         return read_shapes(path)
 
 
-def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], str, str, Labels | None]:
+def _primary(
+    data: config.Data, seed: int, folder: Path, landmarks: int | None
+) -> tuple[list[Record], str, str, Labels | None]:
     if data.source == "synthetic":
         # Imported here, so that no other source needs the renderer.
         from brule.data.rendering import draw
@@ -114,14 +116,22 @@ def _primary(data: config.Data, seed: int, folder: Path) -> tuple[list[Record], 
         found = draw(data.synthetic, seed, folder / "synthetic")
         records, sha256 = _records(found, "synthetic", extra=False), tree_digest(each.image for each in found)
         return records, sha256, SYNTHETIC_LICENCE, None
-    records, sha256, labels = _gather(data.source, data.location, data.sha256, folder, False, data.labels)
+    records, sha256, labels = _gather(data.source, data.location, data.sha256, folder, False, data.labels, landmarks)
     return records, sha256, SOURCES[data.source].licence, labels
 
 
 def _gather(
-    name: str, location: str | None, sha256: str | None, folder: Path, extra: bool, labelled: str | None = None
+    name: str,
+    location: str | None,
+    sha256: str | None,
+    folder: Path,
+    extra: bool,
+    labelled: str | None = None,
+    landmarks: int | None = None,
 ) -> tuple[list[Record], str, Labels | None]:
     """Bring the images of one source into `folder`, and beside them the landmarks that `labelled` has of them.
+
+    landmarks: as many as each `.pts` must have; None: as most have.
 
     Returns their records, the digest of the archive or the files, and these landmarks.
     """
@@ -142,7 +152,7 @@ def _gather(
             raise BruleError(f"{location}: holds no {name} data; it must hold {source.expected}")
         if name == "folder" and (passed := passed_over(roots[0], {each.image for each in found})):
             print(f"{public(location)}: passed over {tally(passed)}.")
-        admit(found)
+        admit(found, landmarks)
         labels = None
         if labelled:
             found, labels = _labelled(found, labelled, workspace / "labels")
