@@ -175,6 +175,27 @@ def test_only_images_framed_by_landmarks_are_of_the_shapes_domain(
 
 
 @pytest.mark.parametrize(
+    ("mode", "labelled", "framed", "tied"),
+    [
+        ("unsupervised", "11", "10", True),
+        ("unsupervised", "11", "00", False),
+        ("semi-supervised", "10", "10", False),  # those in the shapes' domain are those with landmarks
+        ("semi-supervised", "10", "01", True),
+        ("semi-supervised", "10", "11", True),
+        ("semi-supervised", "11", "11", True),
+    ],
+)
+def test_the_modes_are_tied_where_images_without_landmarks_are_in_the_shapes_domain(
+    project: Path, tiny, mode: str, labelled: str, framed: str, tied: bool
+) -> None:
+    settings = tiny(train={"mode": mode})
+    found, _ = read_inputs(settings)
+    for name, told in (("labelled", labelled), ("framed", framed)):
+        found.gan.index[name] = [bool(int(told[row % 2])) for row in range(len(found.gan))]
+    assert Training(settings, found, torch.device("cpu")).calibration.framed == tied
+
+
+@pytest.mark.parametrize(
     ("bounded", "framed", "narrowed"), [(True, True, True), (True, False, False), (False, True, False)]
 )
 def test_g_stays_within_the_shapes_spread_where_all_images_are_cropped_as_they_are(

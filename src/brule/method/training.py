@@ -148,8 +148,7 @@ class Training:
             shapes=shapes,
             permutation=flip if config.train.mirror else None,
         )
-        framed = bool(inputs.encoder.index["framed"].any() or inputs.gan.index["framed"].any())
-        self.calibration = Calibration(self.X_b, shapes, framed=framed)
+        self.calibration = Calibration(self.X_b, shapes, framed=self._framed())
         sizes = config.train.batch_size, config.train.gan_batch_size
         self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
         self.unlabelled_batches = (
@@ -169,6 +168,16 @@ class Training:
         self.healthy = monitors.values(inputs.shapes, inputs.X_b, inputs.scheme.normaliser)
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
+
+    def _framed(self) -> bool:
+        """Whether the modes of the teacher's points can be tied: some images are cropped as the shapes are.
+
+        Images with landmarks do not count, unless there are no others. E is right on them whatever becomes of the rest.
+        """
+        index = self.inputs.gan.index.astype({"framed": bool, "labelled": bool})
+        if self.inputs.encoder.landmarks is not None and not index["labelled"].all():
+            index = index[~index["labelled"]]
+        return bool(index["framed"].any())
 
     def _families(self, shapes: torch.Tensor) -> Mapping[str, Family]:
         """Those of g. The bounded ones are so only where each image is cropped as the shapes are."""
