@@ -1,4 +1,4 @@
-"""Run a named set of overrides from experiments/ as a DVC experiment of that name."""
+"""Run a named set of overrides from experiments/ as a DVC experiment of that name, or several laid over each other."""
 
 import argparse
 import os
@@ -14,12 +14,15 @@ examples:
   python pipelines/experiment.py smoke
   python pipelines/experiment.py 300w-unsupervised -S data.location=/path/to/300w.zip
   python pipelines/experiment.py no-geometry --queue       then: dvc queue start
+  python pipelines/experiment.py butterflies fine          the values of the second over those of the first
 An experiment starts from the committed params.yaml. Compare the results with `dvc exp show`."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", nargs="?", help="a file of experiments/, without .yaml")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help="a file of experiments/, without .yaml; of several, later ones win"
+    )
     parser.add_argument(
         "-S", metavar="KEY=VALUE", action="append", default=[], help="another override; may be repeated"
     )
@@ -35,20 +38,20 @@ def main() -> None:
     how.add_argument("--list", action="store_true", help="list the experiments and what each one shows")
     args = parser.parse_args()
     root = Path()
-    if not args.name and (args.queue or args.temp or args.write or args.force or args.S):
+    if not args.names and (args.queue or args.temp or args.write or args.force or args.S):
         parser.error("which experiment? give its name; --list shows them all")
-    if args.list or not args.name:
+    if args.list or not args.names:
         for name, title in experiments.catalogue(root / "experiments").items():
             print(f"{name:24} {title}")
         return
-    wanted = experiments.plan(root, args.name, args.S)
+    wanted = experiments.plan(root, args.names[0], args.S, args.names[1:])
     if args.write:
         experiments.write(root, wanted)
         return
     # The stages call `python`, which should be this one.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     flags = [f"--{flag}" for flag in ("queue", "temp") if getattr(args, flag)]
-    sys.exit(experiments.run(root, args.name, wanted, flags, replace=args.force))
+    sys.exit(experiments.run(root, "-".join(args.names), wanted, flags, replace=args.force))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Named experiments: merging, checking, and what DVC is told. DVC's own override code is the oracle."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,25 @@ def test_a_switch_that_params_lacks_is_switched_on_and_off_again(project: Path) 
     apply_overrides(file, off := experiments.changes(wanted, before))
     assert "~data.extra" in off and not [change for change in off if change.startswith("~data.extra.")]
     assert experiments.workspace(project) == before, "an empty section that stayed would not be off"
+
+
+def test_of_several_experiments_the_later_ones_win(project: Path) -> None:
+    (project / "experiments" / "more.yaml").write_text("# More of it\nloss: {c5: 40, c6: 7}\n")
+    wanted = experiments.plan(project, "half", ["loss.c6=9"], ["more"])
+    assert (wanted["loss"]["c5"], wanted["loss"]["c6"], wanted["train"]["batch_size"]) == (40, 9, 8)
+    (project / "experiments" / "more.yaml").write_text("# Too much\nloss: {c55: 40}\n")
+    with pytest.raises(BruleError, match=r"^experiments/half.yaml with experiments/more.yaml: .*loss\.c55"):
+        experiments.plan(project, "half", [], ["more"])
+    with pytest.raises(BruleError, match=r"none.yaml does not exist"):
+        experiments.plan(project, "half", [], ["none"])
+
+
+def test_the_command_line_writes_several_experiments_over_each_other(project: Path) -> None:
+    (project / "experiments" / "more.yaml").write_text("# More of it\nloss: {c5: 40}\n")
+    shutil.copy(ROOT / "dvc.yaml", project)
+    script = ROOT / "pipelines" / "experiment.py"
+    subprocess.run([sys.executable, script, "half", "more", "--write"], cwd=project, check=True)
+    assert experiments.workspace(project) == experiments.plan(project, "half", [], ["more"])
 
 
 def test_the_command_line_lists_and_explains() -> None:

@@ -73,17 +73,21 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parameters:
     return merged
 
 
-def plan(root: Path, name: str, assignments: Iterable[str] = ()) -> Parameters:
-    """The parameters of an experiment, checked: the committed ones, then its overrides, then `assignments`."""
-    assignments = list(assignments)
-    wanted = overlay(root, name, assignments)
-    check(root, wanted, f"experiments/{name}.yaml" + (" with -S" if assignments else ""))
+def plan(root: Path, name: str, assignments: Iterable[str] = (), over: Iterable[str] = ()) -> Parameters:
+    """The parameters of an experiment, checked: the committed ones, then its overrides, then those of the experiments
+    `over` it, then `assignments`."""
+    assignments, over = list(assignments), list(over)
+    wanted = overlay(root, name, assignments, over)
+    files = " with ".join(f"experiments/{each}.yaml" for each in (name, *over))
+    check(root, wanted, files + (" with -S" if assignments else ""))
     return wanted
 
 
-def overlay(root: Path, name: str, assignments: Iterable[str] = ()) -> Parameters:
+def overlay(root: Path, name: str, assignments: Iterable[str] = (), over: Iterable[str] = ()) -> Parameters:
     """The same, not checked yet."""
-    wanted = merge(committed(root), load(root / "experiments", name))  # a copy of both
+    wanted = committed(root)
+    for each in (name, *over):
+        wanted = merge(wanted, load(root / "experiments", each))  # a copy of both
     for text in assignments:
         wanted = merge(wanted, _anchored(assignment(text)))
     return wanted
