@@ -229,6 +229,9 @@ def test_only_what_belongs_together_is_registered(project: Path, config: Config,
     path.write_text(json.dumps(told | {"validation": told["validation"] | {"nme": 3.0}}))
     with pytest.raises(BruleError, match=r"^results/metrics\.json is not that of models/detector\.safetensors, whose"):
         evaluation.register(config)
+    path.write_text(json.dumps(told | {"test": None}))
+    with pytest.raises(BruleError, match=r"^results/metrics\.json: test is missing or wrong; run dvc pull"):
+        evaluation.register(config)
     nameless = config.model_copy(update={"tracking": config.tracking.model_copy(update={"model": None})})
     with pytest.raises(BruleError, match=r"^tracking\.model is null in params\.yaml"):
         evaluation.register(nameless)
@@ -307,6 +310,13 @@ def test_the_table_shows_scores_and_floor_and_where_the_page_is(project: Path, c
         ("models/gan.safetensors", b"junk", "not a whole safetensors file"),
         ("results/train.json", None, r"results/train\.json: is missing"),
         ("results/train.json", b"{", r"results/train\.json: is damaged"),
+        (
+            "results/train.json",
+            b'{"collapsed": 5}',
+            r"results/train\.json: collapsed is missing or wrong; run the train",
+        ),
+        ("results/train.json", b'{"best_iteration": "x"}', r"results/train\.json: best_iteration is missing or wrong"),
+        ("results/history.csv", b"iteration,stage,loss\n1,a,b\n", r"results/history\.csv: is damaged"),
         ("results/run.json", None, r"results/run\.json: is missing; run the train stage again"),
         ("data/barycenter.npy", None, r"data/barycenter\.npy: is missing"),
         ("data/barycenter.npy", b"junk", r"data/barycenter\.npy: is damaged"),

@@ -178,9 +178,9 @@ def test_history_survives_what_training_writes(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     for name, rows in {"full": table, "one": table.head(1), "none": table.head(0)}.items():
         rows.to_csv(path, index=False)
-        figures.history(path, tmp_path / f"{name}.png", floor=17.0, limits={"nearest": 0.06})
+        figures.history(pd.read_csv(path), tmp_path / f"{name}.png", floor=17.0, limits={"nearest": 0.06})
     table.drop(columns="validation/nme").to_csv(path, index=False)
-    figures.history(path, tmp_path / "blind.png")
+    figures.history(pd.read_csv(path), tmp_path / "blind.png")
     red = 255 * np.array(to_rgb(theme.WARNING))
     lines = {
         name: int((np.abs(picture(tmp_path / f"{name}.png") - red).max(-1) < 30).sum()) for name in ("full", "blind")
@@ -193,9 +193,8 @@ def test_history_marks_the_validations_with_an_alarm(tmp_path: Path) -> None:
     table = pd.DataFrame({"iteration": [100, 200, 300], "stage": "warm", "validation/nme": [20.0, 15.0, 18.0]})
     seen = {}
     for name, alarms in {"healthy": [0.0, 0.0, 0.0], "collapsed": [0.0, 0.0, 2.0]}.items():
-        path = tmp_path / f"{name}.csv"
-        table.assign(**{"monitors/alarms": alarms, "alarms": ["spread is 0.4"] * 3}).to_csv(path, index=False)
-        figures.history(path, tmp_path / f"{name}.png", floor=17.0)
+        told = table.assign(**{"monitors/alarms": alarms, "alarms": ["spread is 0.4"] * 3})
+        figures.history(told, tmp_path / f"{name}.png", floor=17.0)
         seen[name] = picture(tmp_path / f"{name}.png")
     red = {name: (np.abs(image - 255 * np.array(to_rgb(theme.WARNING))).max(-1) < 40) for name, image in seen.items()}
     assert red["collapsed"].sum() > red["healthy"].sum() + 10

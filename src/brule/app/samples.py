@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from brule import files
 from brule.app.reduced import jpeg
 from brule.data import photos, prepared
 from brule.data.crop import SUFFIXES, Pixels, Square, around, cut, cut_file
@@ -53,7 +54,7 @@ def _own(folder: Path) -> list[Sample]:
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise BruleError(f"{folder}: there are no photos in this folder; give --samples a folder of photos")
-    return [Sample(path.name, path.read_bytes(), _thumbnail(path)) for path in found[:COUNT]]
+    return [Sample(files.shown(Path(path.name)), path.read_bytes(), _thumbnail(path)) for path in found[:COUNT]]
 
 
 def _thumbnail(path: Path) -> bytes:

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from brule.errors import BruleError
 from brule.figures.theme import ACCENT, FAINT, SERIES, WARNING, Sheet
 
 _COLUMNS = 4
@@ -26,7 +25,7 @@ _PITCH, _BETWEEN = _PANEL + 0.5, 0.55
 
 
 def history(
-    path_csv: Path | str, path_png: Path | str, floor: float | None = None, limits: Mapping[str, float] | None = None
+    table: pd.DataFrame, path_png: Path | str, floor: float | None = None, limits: Mapping[str, float] | None = None
 ) -> None:
     """Draw results/history.csv: validation NME and W₁ with the floor (percent), then a panel for every other column.
 
@@ -34,7 +33,6 @@ def history(
     are grouped by their first word. A column without values is left out. `limits` maps a monitor (`spread`) to the
     value at which it raises an alarm, drawn as a line.
     """
-    table = _read(Path(path_csv))
     groups = _groups(table)
     rows = {group: -(-len(names) // _COLUMNS) for group, names in groups.items()}
     height = _TOP + _FIRST + sum(_HEADING + count * _PITCH for count in rows.values())
@@ -54,18 +52,6 @@ def history(
                 axes = panel(left, top + _HEADING + number // _COLUMNS * _PITCH, width, _PANEL)
                 _small(axes, table, name, (limits or {}).get(name.removeprefix("monitors/")))
             top += _HEADING + count * _PITCH
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except OSError:
-        raise BruleError(f"{path}: is missing or cannot be read; run the train stage again") from None
-    except ValueError:
-        raise BruleError(f"{path}: is damaged; run the train stage again") from None
-    if not {"iteration", "stage"} <= set(table):
-        raise BruleError(f"{path}: is damaged; run the train stage again")
-    return table
 
 
 def _groups(table: pd.DataFrame) -> dict[str, list[str]]:

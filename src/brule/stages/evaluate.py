@@ -23,7 +23,7 @@ from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import metrics, monitors
-from brule.stages import card, wording
+from brule.stages import card, records, wording
 from brule.stages.report import Findings, gather, page
 from brule.stages.scores import (
     Floats,
@@ -55,9 +55,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     BruleError naming an input that is missing, damaged or made for other landmarks.
     """
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.machine.device))
-    trained: dict[str, Any] = {}
-    for name in ("train.json", "run.json"):
-        trained |= prepared.read_manifest(RESULTS / name, "run the train stage again")
+    again = "run the train stage again"
+    trained, course = records.trained(again), records.history(again)
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
     healthy = monitors.values(unpaired, X_b, detector.scheme.normaliser)
@@ -79,7 +78,7 @@ def evaluate(config: Config) -> dict[str, Any]:
         report["images_per_second"] = speed(detector, seen.images, batch)  # another one each time: no metric for git
         files.write_text(RESULTS / "ced.csv", ced_table(splits["test"]))
         shutil.rmtree(FIGURES, ignore_errors=True)  # figures of an earlier run must not appear in this one
-        draw(detector, splits, config.evaluate.overlays, healthy)
+        draw(detector, splits, config.evaluate.overlays, healthy, course)
         if gan.iterations:
             rows, requested = sample_rows(gan, shapes, config.evaluate.overlays)
             figures.sample_grid(rows, requested, FIGURES / "samples.png", detector.scheme, marked=2)
@@ -101,26 +100,23 @@ def register(config: Config) -> bool:
     if config.tracking.model is None:
         raise BruleError("tracking.model is null in params.yaml, so nothing is registered; give the model a name")
     detector = Detector.load(MODELS / "detector.safetensors", machine.device(config.machine.device))
-    trained, report = (
-        prepared.read_manifest(RESULTS / f"{name}.json", "run dvc pull") for name in ("train", "metrics")
-    )
+    trained = records.trained("run dvc pull", run=(RESULTS / "run.json").exists())
+    report = records.report("run dvc pull")
     crops = prepared.load(prepared.CROPS, "validation", labels=True)
     validation = measure(detector, crops, _barycenter(detector), config.evaluate.batch_size or _BATCH)
-    found, told = validation.scores["nme"], report.get("validation", {}).get("nme")
+    found, told = validation.scores["nme"], report["validation"]["nme"]
     same = found == told if found is None or told is None else math.isclose(found, told, rel_tol=0.01)
-    if not (same and {"test", "validation", "samples", "alarms"} <= report.keys()):
+    if not same:
         raise BruleError(
             f"{RESULTS}/metrics.json is not that of {MODELS}/detector.safetensors, whose validation NME is {found} and "
             f"not {told}; run dvc repro"
         )
-    if (path := RESULTS / "run.json").exists():
-        trained |= prepared.read_manifest(path, "run dvc pull")
     if known := registry.origin(config.tracking.model, MODELS / "detector.safetensors"):
         trained |= {"mlflow_run_id": known}  # registered before, by a run of its own
     with _tracked(config, "register", detector, trained) as run:
         if not run.resumed:
             run.params(flatten(config))
-            for row in pd.read_csv(RESULTS / "history.csv").to_dict("records"):
+            for row in records.history("run dvc pull").to_dict("records"):
                 run.history({str(name): value for name, value in row.items() if value == value})  # blank is NaN
         _log(run, report, int(trained.get("best_iteration", 0)))
         return _register(run, config, report, validation, detector)
@@ -188,7 +184,9 @@ def ced_table(split: Split) -> str:
     return str(pd.DataFrame(table).to_csv(index=False, float_format="%.6g"))
 
 
-def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float]) -> None:
+def draw(
+    detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float], course: pd.DataFrame
+) -> None:
     """results/figures: the distribution of the error, the best, median and worst images, and the course of training."""
     test, validation = splits["test"], splits["validation"]
     curves = {wording.YARDSTICKS[name]: test.errors[name] for name in _CURVES if test.errors}
@@ -208,10 +206,9 @@ def draw(detector: Detector, splits: Mapping[str, Split], columns: int, healthy:
         answers=np.concatenate([split.points[rest] for split, rest in blank]),
     )
     limits = monitors.bounds(healthy)
-    figures.history(RESULTS / "history.csv", FIGURES / "history.png", validation.scores["floor_nme"], limits)
-    trials = pd.read_csv(RESULTS / "history.csv")
-    if "tuning/trial" in trials:
-        figures.search(trials[trials["tuning/trial"].notna()].sort_values("tuning/trial"), FIGURES / "tuning.png")
+    figures.history(course, FIGURES / "history.png", validation.scores["floor_nme"], limits)
+    if "tuning/trial" in course:
+        figures.search(course[course["tuning/trial"].notna()].sort_values("tuning/trial"), FIGURES / "tuning.png")
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:

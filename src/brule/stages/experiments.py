@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from brule.config import parse
 from brule.documents import parse_yaml, read_text
-from brule.errors import BruleError, brief
+from brule.errors import BruleError, brief, public
 from brule.files import write_text
 
 Parameters = dict[str, Any]
@@ -205,7 +205,7 @@ def command(
         print(f"{name} starts from the committed params.yaml, which resets {', '.join(undone)}", file=sys.stderr)
     settings = [word for change in changes(here, wanted) for word in ("-S", change)]
     words = ["exp", "run", "--name", name, *flags, *settings]
-    print(f"$ dvc {shlex.join(words)}", flush=True)
+    print(f"$ dvc {public(shlex.join(words))}", flush=True)
     return [*dvc, *words]
 
 
