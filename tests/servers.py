@@ -56,11 +56,12 @@ def surroundings(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", **more}
 
 
-def start(*words: str, cwd: Path, name: str = "serve") -> Server:
-    """`brule serve` with these words, at any free port; ready to answer. name: what to call the command."""
+def start(*words: str, cwd: Path, name: str = "serve", **more: str) -> Server:
+    """`brule serve` with these words, at any free port; ready to answer. name: what to call the command; more:
+    variables of its environment."""
     pipe, line = subprocess.PIPE, [*COMMAND, name, "--port", "0", *words]
     process = subprocess.Popen(
-        line, cwd=cwd, env=surroundings(), stdout=pipe, stderr=pipe, text=True, preexec_fn=_listens
+        line, cwd=cwd, env=surroundings(**more), stdout=pipe, stderr=pipe, text=True, preexec_fn=_listens
     )
     assert process.stdout is not None
     told = "".join(process.stdout.readline() for _ in range(4))
