@@ -172,6 +172,14 @@ def test_a_switch_that_params_lacks_is_switched_on_and_off_again(project: Path) 
     assert experiments.workspace(project) == before, "an empty section that stayed would not be off"
 
 
+def test_the_command_that_is_shown_has_no_secrets(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = experiments.plan(project, "half", ["data.source=folder", "data.location=https://u:pass@h/a.zip?sig=x1"])
+    words = experiments.command(project, "half", wanted)
+    shown = capsys.readouterr().out
+    assert any("pass" in word for word in words), "DVC gets them"
+    assert "data.location" in shown and "pass" not in shown and "x1" not in shown
+
+
 def test_of_several_experiments_the_later_ones_win(project: Path) -> None:
     (project / "experiments" / "more.yaml").write_text("# More of it\nloss: {c5: 40, c6: 7}\n")
     wanted = experiments.plan(project, "half", ["loss.c6=9"], ["more"])

@@ -197,7 +197,7 @@ def test_mlflow_s_own_server_answers_as_the_detector_does(
     "uri", ["models:/brule@champion", "models:/brule/1", "models:/", "models:/brule", "models:/brule/x"]
 )
 def test_a_model_that_is_not_there_is_one_sentence(root: Path, tmp_path: Path, uri: str) -> None:
-    with pytest.raises(BruleError, match=f"^{uri}: MLflow does not return it .*`mlflow ui` shows") as caught:
+    with pytest.raises(BruleError, match=f"^{uri}: .*`brule register` registers the detector in models/") as caught:
         registry.fetch(uri, tmp_path / "fetched")
     assert "\n" not in str(caught.value)
 

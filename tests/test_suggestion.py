@@ -1,5 +1,6 @@
 """What to label next: every kind of image, the doubtful of each kind, and no outlier."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -168,3 +169,10 @@ def test_an_unreadable_photo_is_told_and_the_others_are_chosen_from(place: Path,
     Path("pets/broken.png").write_text("no image")
     code, out, err = run("pets", "-n", "2", "--out", "next")
     assert code == 1 and "broken.png: is not a readable image" in err and out.startswith("next: 2 of 12")
+
+
+def test_a_name_that_no_list_can_hold_is_told(place: Path, run: Run) -> None:
+    shutil.copy("pets/2.png", b"pets/a\xff.png")
+    code, out, err = run("pets", "-n", "2", "--out", "next")
+    assert (code, out) == (1, "") and "pets/a\ufffd.png: its name is not UTF-8, so no list can hold it" in err
+    assert not Path("next").exists()

@@ -16,6 +16,8 @@ _USER = re.compile(r"""(?<=://)[^/?#\s]*@|(?:(?<=/)|(?<![^\s"'(\[]))[^/?#\s:@"'(
 encode."""
 _QUERY = re.compile(r"(://[^\n?]*\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
 """Of an address, whose path may hold spaces: what follows the question mark, where signatures and tokens stand."""
+_REST = re.compile(r"(://[^\s?]*?[#;])[^\s=\"')\]>]*=[^\s\"')\]>]*")
+"""Of an address: parameters in other places, as in a.zip;token=x and a.zip#sig=x."""
 
 
 class BruleError(Exception):
@@ -36,7 +38,7 @@ def sentence(text: str) -> str:
 
 def public(text: str) -> str:
     """The text without the secrets in its addresses: https://user:word@host/a.zip?token=x → https://host/a.zip?…"""
-    return _QUERY.sub(r"\1…", _USER.sub("", text))
+    return _REST.sub(r"\1…", _QUERY.sub(r"\1…", _USER.sub("", text)))
 
 
 def quoted(value: object) -> str:

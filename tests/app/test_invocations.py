@@ -204,4 +204,4 @@ def test_an_image_larger_than_pillow_allows_is_refused(server: Server) -> None:
 def test_an_array_that_would_fill_the_memory_is_refused(server: Server) -> None:
     side = 1300
     status, reply = server.ask(body={"inputs": [{"pixels": [[[0, 0, 0]] * side] * side}]})
-    assert status == 400 and "more than 4,000,000 numbers; send large photos as files" in reply["error"]
+    assert status == 400 and "more than 2,000,000 numbers; send large photos as files" in reply["error"]

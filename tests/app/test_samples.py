@@ -29,6 +29,10 @@ def test_a_folder_of_the_user_s_own(page: Page, models: Path, tmp_path: Path) ->
     assert [(one.name, one.data) for one in found] == [
         (name, (models / "photos" / name).read_bytes()) for name in ("a.png", "b.jpg")
     ]
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "\udcff.png").write_bytes(found[0].data)
+    assert [one.name for one in offered(page.detector, odd)] == ["\ufffd.png"], "which JSON can hold"
     with pytest.raises(BruleError, match=r"there are no photos in this folder; give --samples a folder"):
         offered(page.detector, tmp_path)
     (tmp_path / "bad.jpg").write_bytes(b"none")

@@ -43,7 +43,7 @@ def test_all_faults_are_told_at_once_and_of_the_user_s_files(tmp_path: Path, peo
     monkeypatch.setattr(sources, "_bring", lambda *_: pytest.fail("something was copied"))
     spoil(people)
     told = refused(tmp_path, people)
-    assert told.startswith(f"3 faults in {people}: (1) ") and "data/raw" not in told
+    assert told.startswith(f"6 faults in {people}: (1) ") and "data/raw" not in told
     for words in ("face_0.png: cannot be read (", "face_1.png: is not a readable", "face_2.pts, line 2: '2 nan' is"):
         assert f") {words}" in told
     for name in ("face_0.png", "face_1.png", "face_2.pts"):
@@ -99,7 +99,7 @@ def test_a_fault_in_an_archive_is_told_of_the_archive(tmp_path: Path, people: Pa
         for path in people.iterdir():
             packed.write(path, f"top/{path.name}")
     told = refused(tmp_path, tmp_path / "all.zip")
-    assert told.startswith(f"3 faults in {tmp_path}/all.zip: top: (1) face_0.png: cannot be read ")
+    assert told.startswith(f"6 faults in {tmp_path}/all.zip: top: (1) face_0.png: cannot be read ")
     assert "; (2) face_1.png: is not a readable image; " in told
 
 

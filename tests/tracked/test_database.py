@@ -157,7 +157,7 @@ def test_artifacts_without_room_are_one_sentence(
     [
         ("text", "file is not a database", "move it away, and the next run makes a new one"),
         ("torn", "malformed", "move it away, and the next run makes a new one"),
-        ("folder", "unable to open", "make its folder writable"),
+        ("folder", "unable to open", "let it and its folder be read and written"),
         ("older", "out-of-date database schema", "run `mlflow db upgrade sqlite:///"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_folder_that_takes_no_file_is_one_sentence(
         pass
     told = capfd.readouterr().err
     assert run.id is None and told.count("\n") == 1 and "/sys/mlflow.db: MLflow cannot open its store" in told
-    assert "make its folder writable" in told
+    assert "let it and its folder be read and written" in told
 
 
 # ----------------------------------------------------------------------------------------------------- copied and moved

@@ -23,10 +23,15 @@ _SIDE = 64
 T = TypeVar("T")
 
 
-def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[list[T], dict[int, Points]]:
+def inspect(
+    found: Sequence[Found],
+    look: Callable[[int, Path], T],
+    judge: Callable[[dict[int, T], dict[int, Points]], list[BruleError]] | None = None,
+) -> tuple[list[T], dict[int, Points]]:
     """What `look` says of each image, given its number and its path; and the landmarks beside the images, by number.
 
-    Raises one BruleError about all images and landmarks that cannot be read, or whose names no file can hold.
+    Raises one BruleError about all images and landmarks that cannot be read, or whose names no file can hold, and about
+    what else `judge` has against those that can.
     """
 
     def every(number: int) -> tuple[T | BruleError, Points | BruleError | None, BruleError | None]:
@@ -34,7 +39,7 @@ def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[lis
         shape = _attempt(lambda: read_pts(each.points) if each.points else None)
         return _attempt(lambda: look(number, each.image)), shape, _unwritable(each)
 
-    seen: list[T] = []
+    seen: dict[int, T] = {}
     landmarks: dict[int, Points] = {}
     failed: list[BruleError] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -42,11 +47,11 @@ def inspect(found: Sequence[Found], look: Callable[[int, Path], T]) -> tuple[lis
         for number, (answer, points, name) in enumerate(track(answers, "Looking at photos", len(found))):
             failed += [wrong for wrong in (answer, points, name) if isinstance(wrong, BruleError)]
             if not isinstance(answer, BruleError):
-                seen.append(answer)
+                seen[number] = answer
             if points is not None and not isinstance(points, BruleError):
                 landmarks[number] = points
-    _raise(failed)
-    return seen, landmarks
+    _raise(failed + (judge(seen, landmarks) if judge else []))
+    return list(seen.values()), landmarks
 
 
 def admit(found: Sequence[Found], count: int | None = None) -> None:
@@ -54,26 +59,29 @@ def admit(found: Sequence[Found], count: int | None = None) -> None:
 
     count: how many landmarks `data.shapes` has. None: there is none, and all must have as many as most.
     """
-    sizes, landmarks = inspect(found, _size)
-    wanted, those = (count, "data.shapes has") if count else (_usual(landmarks), "most have")
-    failed = []
-    for number, points in landmarks.items():
-        path, (width, height) = found[number].points, sizes[number]
-        inside = ((points > -0.5) & (points < np.array([width, height]) - 0.5)).all(1)
-        if len(points) != wanted:
-            failed.append(BruleError(f"{path}: has {len(points)} landmarks, {those} {wanted}; make them agree"))
-        elif not inside.any():
-            failed.append(
-                BruleError(
-                    f"{path}: none of its landmarks lies in the image, which has {width}x{height} pixels; correct them"
-                )
-            )
-        else:
-            try:
-                around(points, 1.0, 0.0)
-            except BruleError as error:
-                failed.append(BruleError(f"{path}: {error}"))
-    _raise(failed)
+
+    def judge(sizes: dict[int, tuple[int, int]], landmarks: dict[int, Points]) -> list[BruleError]:
+        wanted, those = (count, "data.shapes has") if count else (_usual(landmarks), "most have")
+        failed = []
+        for number, points in landmarks.items():
+            path = found[number].points
+            if len(points) != wanted:
+                counts = f"has {len(points)} landmarks, {those} {wanted}"
+                failed.append(BruleError(f"{path}: {counts}; make them agree"))
+            elif number in sizes and (fault := _fault(points, *sizes[number])):
+                failed.append(BruleError(f"{path}: {fault}"))
+        return failed
+
+    inspect(found, _size, judge)
+
+
+def _fault(points: Points, width: int, height: int) -> str | None:
+    """Why nothing can be cut around these landmarks of an image of this size."""
+    inside = ((points > -0.5) & (points < np.array([width, height]) - 0.5)).all(1)
+    if not inside.any():
+        return f"none of its landmarks lies in the image, which has {width}x{height} pixels; correct them"
+    fault = _attempt(lambda: around(points, 1.0, 0.0))
+    return str(fault) if isinstance(fault, BruleError) else None
 
 
 def _usual(landmarks: dict[int, Points]) -> int:

@@ -31,8 +31,8 @@ from brule.data.photos import Photo
 from brule.detector.model import Detector
 from brule.errors import BruleError
 
-MOST = 4_000_000
-"""Numbers in a request, such as the pixels of a photo of 1150 by 1150. Each takes over a hundred bytes of memory."""
+MOST = 2_000_000
+"""Numbers in a request, such as the pixels of a photo of 800 by 800. Each takes hundreds of bytes of memory."""
 _MENDS = {
     "inputs": 'send {"inputs": [{"image": "…"}]}',
     "image": "give an image file in base64",

@@ -28,7 +28,7 @@ _SQLITE = "sqlite:///"
 _MENDS = {
     "not a database|malformed": "move it away, and the next run makes a new one",
     "is full|No space left|quota|disk I/O error": "free some space",
-    "readonly|Read-only|Permission denied|not permitted|unable to open": "make its folder writable",
+    "readonly|Read-only|Permission denied|not permitted|unable to open": "let it and its folder be read and written",
     "is locked": "end the process that holds it",
     "out-of-date database schema": "run `mlflow db upgrade {uri}`, which keeps its runs",
 }
