@@ -11,12 +11,12 @@ MOST = 60
 """Characters of a value that a sentence shows."""
 _READ = 5000
 """Characters of a text that are looked at."""
-_USER = re.compile(r"""(?<=://)[^/?#\s]*@|(?:(?<=/)|(?<![^\s"'(\[]))[^/?#\s:@"'(\[]*:(?!\d*(?:[/?\s]|$))[^\s]*@""")
+_USER = re.compile(r"""(?<=://)[^/?#\s]*@|(?:(?<=/)|(?<![^\s"'(\[]))[^/?#\s:@"'(\[]*:(?!\d*(?:[/?\s]|$))\S{,999}@""")
 """Of an address, also of one that is not whole: user:password@. A password may hold a slash that somebody forgot to
 encode."""
-_QUERY = re.compile(r"(://[^\n?]*\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
+_QUERY = re.compile(r"(://[^\n?]{,999}\?)(?=\S)\S*?(?=[\"'\])>:;,.]*(?:\s|$))")
 """Of an address, whose path may hold spaces: what follows the question mark, where signatures and tokens stand."""
-_REST = re.compile(r"(://[^\s?]*?[#;])[^\s=\"')\]>]*=[^\s\"')\]>]*")
+_REST = re.compile(r"(://[^\s?]{,999}?[#;])[^\s=\"')\]>]{,99}=[^\s\"')\]>]*")
 """Of an address: parameters in other places, as in a.zip;token=x and a.zip#sig=x."""
 
 

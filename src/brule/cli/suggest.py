@@ -111,7 +111,7 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
     for argument in args.photos:
         for path, place in find(argument).items():
             name = f"folder/{place.as_posix()}{path.suffix}"
-            if not files.shown(path) == str(path):
+            if files.shown(path) != str(path):
                 raise BruleError(f"{files.shown(path)}: its name is not UTF-8, so no list can hold it; rename the file")
             if path not in chosen and name in chosen.values():
                 raise BruleError(f"{path}: another photo is called {name}, too; give the folder that holds both")
