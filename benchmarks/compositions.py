@@ -24,7 +24,7 @@ def inputs(size: int) -> Inputs:
     k = np.arange(LANDMARKS)
     radius, angle = 0.33 * np.sqrt((k + 0.5) / LANDMARKS), k * np.pi * (3 - np.sqrt(5))
     X_b = 0.5 + np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1)
-    index = pd.DataFrame({"framed": np.ones(IMAGES, bool)})
+    index = pd.DataFrame({"framed": np.ones(IMAGES, bool), "labelled": False})
     crops = Crops(random.integers(0, 256, (IMAGES, size, size, 3), np.uint8), None, index)
     shapes = (X_b + random.normal(0, 0.01, (SHAPES, LANDMARKS, 2))).astype(np.float32)
     return Inputs(crops, crops, crops, Scheme.of(LANDMARKS), X_b.astype(np.float32), shapes)

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = ["left ear", "right ear", "nose"]
 SHAPE = np.array([[70.0, 30.0], [30.0, 30.0], [50.0, 60.0]])
 Run = Callable[..., tuple[int, str, str]]
+TIMED = forecast.seconds
 
 
 def picture(path: Path, size: tuple[int, int] = (100, 80), seed: int = 0) -> Path:
@@ -154,6 +155,13 @@ def test_the_estimate_grows_with_the_object_and_is_about_as_large() -> None:
     np.testing.assert_allclose(found, widths, rtol=0.33)
     assert estimated_fill(textured(0.6), 4.0, 1.0) < 0.25, "four times as tall as wide: a quarter at most fits"
     assert FILLS[0] <= estimated_fill(np.zeros((5, 64, 64, 3), np.uint8), 1.0, 1.0) <= FILLS[1], "blank photos"
+
+
+def test_the_time_is_that_of_real_iterations_on_these_photos(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "PATIENCE", 0.0)
+    monkeypatch.setattr(forecast, "seconds", TIMED)
+    code, out, err = run("My Pets", "--shapes", "shapes.json")
+    assert code == 0 and "Training takes about" in out, err
 
 
 def test_every_iteration_is_of_a_kind_that_was_timed() -> None:

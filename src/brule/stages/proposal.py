@@ -268,7 +268,8 @@ def _seconds(
 ) -> float:
     some = _some([crop for crop in crops if crop.split == "train"], TRIED, settings.seed)
     images = _cut(folder, some, settings.prepare.image_size)
-    seen = Crops(images, None, pd.DataFrame({"framed": [crop.square is not None for crop in some]}))
+    framed = [crop.square is not None for crop in some]
+    seen = Crops(images, None, pd.DataFrame({"framed": framed, "labelled": False}))
     inputs = Inputs(seen, seen, seen, scheme, X_b, shapes.astype(np.float32))
     return forecast.seconds(settings, inputs, machine.device(settings.machine.device), validated)
 
