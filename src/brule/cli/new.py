@@ -47,7 +47,11 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("--name", metavar="NAME", help="of the experiment; default: made from the name of PHOTOS")
     fill = "the share of a crop's width that the landmarks span, if you know it: 0.11 to 1"
     add("--crop-fill", type=_share, metavar="SHARE", help=fill)
-    add("--fine", action="store_true", help="a finer model: a smaller error, for several times the time")
+    add(
+        "--fine",
+        action="store_true",
+        help="a finer model, which makes smaller errors and takes longer",
+    )
     add("--gan", action="store_true", help="train the GAN as well, which draws images")
     add("--force", action="store_true", help="replace an experiment of this name")
 

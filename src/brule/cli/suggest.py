@@ -106,13 +106,14 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
     """Photos of the user's own, cut around what was found on them."""
     from brule.data import photos
     from brule.data.crop import around, cut_picture, to_units
+    from brule.data.inspection import unlistable
 
     chosen: dict[Path, str] = {}
     for argument in args.photos:
         for path, place in find(argument).items():
             name = f"folder/{place.as_posix()}{path.suffix}"
-            if files.shown(path) != str(path):
-                raise BruleError(f"{files.shown(path)}: its name is not UTF-8, so no list can hold it; rename the file")
+            if wrong := unlistable(name, path):
+                raise wrong
             if path not in chosen and name in chosen.values():
                 raise BruleError(f"{path}: another photo is called {name}, too; give the folder that holds both")
             if args.all or not path.with_suffix(".pts").exists():

@@ -37,7 +37,7 @@ def inspect(
     def every(number: int) -> tuple[T | BruleError, Points | BruleError | None, BruleError | None]:
         each = found[number]
         shape = _attempt(lambda: read_pts(each.points) if each.points else None)
-        return _attempt(lambda: look(number, each.image)), shape, _unwritable(each)
+        return _attempt(lambda: look(number, each.image)), shape, unlistable(each.name, each.image)
 
     seen: dict[int, T] = {}
     landmarks: dict[int, Points] = {}
@@ -100,11 +100,12 @@ def _attempt(step: Callable[[], T]) -> T | BruleError:
         return error
 
 
-def _unwritable(each: Found) -> BruleError | None:
+def unlistable(name: str, path: Path) -> BruleError | None:
+    """What is wrong with a photo's name within its folder, if no list can hold it."""
     try:
-        each.name.encode()
+        name.encode()
     except UnicodeEncodeError:
-        return BruleError(f"{files.shown(each.image)}: its name is not UTF-8, so no list can hold it; rename the file")
+        return BruleError(f"{files.shown(path)}: its name is not UTF-8, so no list can hold it; rename the file")
     return None
 
 

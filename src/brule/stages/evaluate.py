@@ -24,6 +24,7 @@ from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import metrics, monitors
 from brule.stages import card, records, wording
+from brule.stages.records import RESULTS
 from brule.stages.report import Findings, gather, page
 from brule.stages.scores import (
     Floats,
@@ -40,7 +41,7 @@ from brule.stages.scores import (
 from brule.tracking import registry
 from brule.tracking.registry import Measured
 
-MODELS, RESULTS = Path("models"), Path("results")
+MODELS = Path("models")
 FIGURES = RESULTS / "figures"
 _BATCH = 64
 _CURVES = ("detector", "floor", "oracle_affine", "oracle_similarity")

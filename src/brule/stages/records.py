@@ -13,18 +13,18 @@ from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
 RESULTS = Path("results")
 _WORDS = {"stage", "alarms"}
 """Columns of the history that hold no numbers."""
-_Any = ConfigDict(extra="allow", strict=True)
+_CHECKED = ConfigDict(extra="allow", strict=True)
 
 
 class _Collapse(BaseModel):
-    model_config = _Any
+    model_config = _CHECKED
     sentence: str
 
 
 class _Trained(BaseModel):
     """train.json and run.json together; one that is not pulled lacks the second."""
 
-    model_config = _Any
+    model_config = _CHECKED
     best_iteration: int = 0
     collapsed: _Collapse | None = None
     threads: int | None = None
@@ -38,11 +38,11 @@ class _Trained(BaseModel):
 
 def _scores(name: str, unmeasured: dict[str, Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {key: (float | None if value is None else int, ...) for key, value in unmeasured.items()}
-    return create_model(name, __config__=_Any, **fields)
+    return create_model(name, __config__=_CHECKED, **fields)
 
 
 class _Report(BaseModel):
-    model_config = _Any
+    model_config = _CHECKED
     test: _scores("Test", UNMEASURED)  # type: ignore[valid-type]  # the keys are those that `scores` writes
     validation: _scores("Validation", UNMEASURED)  # type: ignore[valid-type]
     samples: _scores("Samples", UNMEASURED_SAMPLES)  # type: ignore[valid-type]
