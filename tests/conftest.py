@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import settings
 
 from brule import config
@@ -25,6 +26,16 @@ ROOT = Path(__file__).parents[1]
 # The same examples every time: a test that fails today failed at the commit that broke it.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
+
+torch.set_num_threads(1)  # as in the processes that tests start: with another number sums are rounded otherwise
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """What a stage set for itself ends with its test."""
+    yield
+    torch.set_num_threads(1)
+
 
 MISSING = re.compile("not installed|could not import")
 """Why a test is skipped that needs a program or a library. Other reasons lie in the machine: it has no GPU."""

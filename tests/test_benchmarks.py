@@ -41,7 +41,6 @@ TINY = experiments.merge(
 
 @pytest.fixture(scope="module")
 def result() -> dict:
-    torch.set_num_threads(1)
     return training.measure(config.parse(TINY), repeats=1)
 
 

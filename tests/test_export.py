@@ -45,7 +45,6 @@ DETECTORS: dict[str, Callable[[], Detector]] = {
 @pytest.fixture(scope="module", params=DETECTORS)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Detector, Path, float]:
     """A detector, its file and the difference that was told."""
-    torch.set_num_threads(1)
     model, path = DETECTORS[request.param](), tmp_path_factory.mktemp("export") / "folder" / "detector.onnx"
     return model, path, export.to_onnx(model, path)
 

@@ -46,7 +46,6 @@ def run(wanted: config.Config, tmp_path_factory: pytest.TempPathFactory) -> tupl
         patch.setattr(sys, "argv", ["gpu.py", *options, "--json", str(folder / "gpu.json")])
         said: list[str] = []
         patch.setattr(report, "printed", lambda setting, sections: said.extend(section.title for section in sections))
-        torch.set_num_threads(1)
         gpu.main()
     return json.loads((folder / "gpu.json").read_text()), "\n".join(said), readme.read_text(encoding="utf-8")
 

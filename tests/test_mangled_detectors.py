@@ -122,7 +122,6 @@ DAMAGES: tuple[Callable[[random.Random, Path, Path], None], ...] = (
 
 @pytest.mark.filterwarnings("ignore:Casting complex values")  # where the test itself makes one
 def test_a_damaged_file_is_refused_in_one_sentence_or_answers_finite_numbers(whole: Path, tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     path, answered, refused = tmp_path / "mangled.safetensors", 0, 0
     for seed in range(COUNT):
         rng = random.Random(seed)

@@ -75,7 +75,6 @@ def means(settings: config.Config) -> dict[str, dict[str, float]]:
 def numbers(project: Path, tiny: Callable[..., config.Config]) -> dict[str, Any]:
     manifest = json.loads((project / "data/crops/manifest.json").read_text())
     files.write_json(project / "data/crops/manifest.json", manifest | {"scheme": Scheme.plain(NAMES).to_json()})
-    torch.set_num_threads(1)
     found = {}
     for name, case in CASES.items():
         stages = {stage: {"iterations": 5} | values for stage, values in case["stages"].items()}

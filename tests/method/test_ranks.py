@@ -45,7 +45,6 @@ def _plain(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index.assign(framed=np.arange(len(index)) % 3 > 0).astype({"framed": int}).to_csv(
         project / "data/crops/train/index.csv", index=False
     )
-    torch.set_num_threads(1)
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.setattr(Optimisers, "build", together.plain)
 

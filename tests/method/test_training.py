@@ -103,14 +103,13 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
 def test_no_clock_decides_how_a_run_computes(project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads and precision change how sums are rounded: what a busy moment chose would make another run of a seed."""
     left_open = tiny(machine={"threads": 0, "precision": "auto"})
-    before, summaries, weights = torch.get_num_threads(), [], []
+    summaries, weights = [], []
     for growth in (1.5, 1 / 1.5):  # of the time that seems to pass between two looks at the clock
         moments = accumulate(growth**look for look in count())
         monkeypatch.setattr(time, "perf_counter", lambda moments=moments: next(moments))
         train(left_open)
         summaries.append(json.loads((project / "results/train.json").read_text()))
         weights.append(outputs(project)[0])
-    torch.set_num_threads(before)
     one, two = ({name: told[name] for name in ("threads", "precision")} for told in summaries)
     assert one == two
     assert_equal(*weights)
