@@ -157,8 +157,23 @@ def test_folders_that_hold_no_equal_shapes(tmp_path: Path):
         read_shapes(tmp_path)
     folder = many(tmp_path)
     write(folder / "z.pts", format_pts(TRIANGLE[:2]))
-    with pytest.raises(BruleError, match=r"z\.pts: has 2 landmarks, 0\.pts 3"):
+    with pytest.raises(BruleError, match=r"z\.pts: has 2 landmarks, most have 3"):
         read_shapes(folder)
+    write(folder / "y.pts", "1 2\n3 x")
+    with pytest.raises(
+        BruleError, match=rf"^2 faults in {folder}: \(1\) y\.pts, line 2: .*; \(2\) z\.pts: has 2 landm"
+    ):
+        read_shapes(folder)
+
+
+def test_faults_in_an_archive_of_shapes_name_the_archive(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
+        for name, text in {"a.pts": "1 2\n3 4", "b.pts": "1 2\n3 x", "c.pts": "1 2\n3"}.items():
+            packed.writestr(name, text)
+    with pytest.raises(BruleError) as error:
+        read_shapes(tmp_path / "s.zip")
+    told = str(error.value)
+    assert told.startswith(f"2 faults in {tmp_path / 's.zip'}: (1) b.pts, line 2: ") and "; (2) c.pts, line 2: " in told
 
 
 def test_an_archive_of_shapes_cannot_climb_out(tmp_path: Path):

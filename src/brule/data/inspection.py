@@ -12,13 +12,12 @@ import numpy as np
 from brule import files
 from brule.data import photos
 from brule.data.crop import around
+from brule.data.faults import attempt, raise_all
 from brule.data.landmarks import Points, read_pts
 from brule.data.layouts import Found
-from brule.errors import LONGEST, BruleError
+from brule.errors import BruleError
 from brule.terminal import track
 
-TOLD = 10
-"""Faults that are named, at most."""
 _SIDE = 64
 T = TypeVar("T")
 
@@ -36,8 +35,8 @@ def inspect(
 
     def every(number: int) -> tuple[T | BruleError, Points | BruleError | None, BruleError | None]:
         each = found[number]
-        shape = _attempt(lambda: read_pts(each.points) if each.points else None)
-        return _attempt(lambda: look(number, each.image)), shape, unlistable(each.name, each.image)
+        shape = attempt(lambda: read_pts(each.points) if each.points else None)
+        return attempt(lambda: look(number, each.image)), shape, unlistable(each.name, each.image)
 
     seen: dict[int, T] = {}
     landmarks: dict[int, Points] = {}
@@ -50,7 +49,7 @@ def inspect(
                 seen[number] = answer
             if points is not None and not isinstance(points, BruleError):
                 landmarks[number] = points
-    _raise(failed + (judge(seen, landmarks) if judge else []))
+    raise_all(failed + (judge(seen, landmarks) if judge else []))
     return list(seen.values()), landmarks
 
 
@@ -80,7 +79,7 @@ def _fault(points: Points, width: int, height: int) -> str | None:
     inside = ((points > -0.5) & (points < np.array([width, height]) - 0.5)).all(1)
     if not inside.any():
         return f"none of its landmarks lies in the image, which has {width}x{height} pixels; correct them"
-    fault = _attempt(lambda: around(points, 1.0, 0.0))
+    fault = attempt(lambda: around(points, 1.0, 0.0))
     return str(fault) if isinstance(fault, BruleError) else None
 
 
@@ -93,13 +92,6 @@ def _size(_: int, path: Path) -> tuple[int, int]:
         return picture.size
 
 
-def _attempt(step: Callable[[], T]) -> T | BruleError:
-    try:
-        return step()
-    except BruleError as error:
-        return error
-
-
 def unlistable(name: str, path: Path) -> BruleError | None:
     """What is wrong with a photo's name within its folder, if no list can hold it."""
     try:
@@ -107,20 +99,3 @@ def unlistable(name: str, path: Path) -> BruleError | None:
     except UnicodeEncodeError:
         return BruleError(f"{files.shown(path)}: its name is not UTF-8, so no list can hold it; rename the file")
     return None
-
-
-def _raise(failed: Sequence[BruleError]) -> None:
-    """Raise one BruleError about all of these: it names as many of the first as it has room for, their folder once."""
-    if len(failed) == 1:
-        raise failed[0]
-    faults, told = list(map(str, failed)), ""
-    folder = os.path.commonprefix(faults).partition(":")[0].rpartition("/")[0]  # noqa: RUF071 - no paths but sentences
-    where, begin = (f" in {folder}", f"{folder}/") if folder else ("", "")
-    for count in range(min(TOLD, len(faults)), 0, -1):
-        named = [f"({number}) {fault.removeprefix(begin)}" for number, fault in enumerate(faults[:count], 1)]
-        others = [f"and {len(faults) - count} more"] if count < len(faults) else []
-        told = f"{len(faults)} faults{where}: {'; '.join([*named, *others])}"
-        if len(told) <= LONGEST:
-            break
-    if told:
-        raise BruleError(told)

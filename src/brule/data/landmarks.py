@@ -6,14 +6,17 @@ memory. Unpaired shapes may have any unit, the same for x and y, because each is
 
 import csv
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from brule.data.download import extract, is_archive
+from brule.data.download import is_archive, unpacked
+from brule.data.faults import attempt, raise_all
 from brule.data.forms import recognise
 from brule.data.forms.objects import File, Sizes, gather, nothing_known
 from brule.data.labels import Labels, Points, as_names, as_point
@@ -71,9 +74,8 @@ def read_shapes(path: Path | str, sizes: Sizes = nothing_known) -> Labels:
     if path.is_dir():
         return _read_folder(path, path, sizes)
     if is_archive(path):
-        with tempfile.TemporaryDirectory() as folder:
-            extract(path, Path(folder))
-            return _read_folder(Path(folder), path, sizes)
+        with tempfile.TemporaryDirectory() as workspace, unpacked(path, Path(workspace)) as folder:
+            return _read_folder(folder, path, sizes)
     if path.suffix.lower() == ".pts":
         return Labels(read_pts(path)[None])
     if found := recognise.read(path, sizes):
@@ -107,10 +109,16 @@ def _read_folder(folder: Path, origin: Path, sizes: Sizes) -> Labels:
     found = [file for file in every if file.suffix.lower() == ".pts"]
     if not found:
         return _read_tool(every, origin, sizes)
-    shapes = [read_pts(file) for file in found]
-    for file, shape in zip(found, shapes, strict=True):
-        if len(shape) != len(shapes[0]):
-            raise BruleError(f"{file}: has {len(shape)} landmarks, {found[0].name} {len(shapes[0])}; make them agree")
+    read = [attempt(partial(read_pts, file)) for file in found]
+    shapes = [shape for shape in read if not isinstance(shape, BruleError)]
+    usual = Counter(map(len, shapes)).most_common(1)[0][0] if shapes else 0
+    failed = []
+    for file, shape in zip(found, read, strict=True):
+        if isinstance(shape, BruleError):
+            failed.append(shape)
+        elif len(shape) != usual:
+            failed.append(BruleError(f"{file}: has {len(shape)} landmarks, most have {usual}; make them agree"))
+    raise_all(failed)
     return Labels(np.stack(shapes))
 
 
