@@ -78,7 +78,8 @@ def numbers(project: Path, tiny: Callable[..., config.Config]) -> dict[str, Any]
     found = {}
     for name, case in CASES.items():
         stages = {stage: {"iterations": 5} | values for stage, values in case["stages"].items()}
-        found[name] = means(tiny(**case | {"stages": stages}))
+        model = case.get("model", {}) | {"encoder": {"stacks": 2}}
+        found[name] = means(tiny(**case | {"stages": stages, "model": model}))
     return found
 
 
