@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ ROOT = Path(__file__).parents[1]
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
 
+# The server that forks processes for tests loads the libraries once.
+get_context("forkserver").set_forkserver_preload(["brule.stages.study", "brule.stages.train", "torch._dynamo"])
 torch.set_num_threads(1)  # as in the processes that tests start: with another number sums are rounded otherwise
 
 

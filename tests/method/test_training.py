@@ -5,13 +5,15 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, count
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,13 +32,6 @@ from brule.stages.train import read_inputs, stopped, train
 
 Tiny = Callable[..., config.Config]
 
-RUN = """
-import sys
-from brule import config
-from brule.stages.train import train
-train(config.parse(__import__("json").loads(sys.argv[1])))
-"""
-
 
 @pytest.fixture(autouse=True)
 def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,10 +39,20 @@ def _untracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
 
 
-def spawn(settings: config.Config) -> subprocess.Popen[bytes]:
-    program = "import sys; sys.modules['mlflow'] = None\n" + RUN
-    text = settings.model_dump_json(by_alias=True)
-    return subprocess.Popen([sys.executable, "-c", program, text], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def alone(settings: dict[str, Any], folder: Path) -> None:
+    """In a process of its own: a training that says nothing."""
+    os.chdir(folder)
+    sys.modules["mlflow"] = None  # type: ignore[assignment]
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    train(config.parse(settings))
+
+
+def spawn(settings: config.Config) -> BaseProcess:
+    arguments = (settings.model_dump(mode="json", by_alias=True), Path.cwd())
+    process = get_context("forkserver").Process(target=alone, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 def outputs(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], pd.DataFrame]:
@@ -77,18 +82,21 @@ def test_killed_twice_and_resumed_the_run_is_bit_equal(project: Path, tiny: Tiny
     for wanted in (3, 8):
         process = spawn(settings)
         deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
+        while process.is_alive() and time.monotonic() < deadline:
             saved = next(states.glob("*/state.pt"), None)
             if saved and torch.load(saved, weights_only=True)["iteration"] >= wanted:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
-            time.sleep(0.02)
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+            time.sleep(0.1)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it could be killed"
         reached.append(torch.load(next(states.glob("*/state.pt")), weights_only=True)["iteration"])
     shutil.rmtree(project / "results")  # as DVC does before it runs a stage again
     assert 3 <= reached[0] < reached[1] < 14
 
-    assert spawn(settings).wait() == 0
+    last = spawn(settings)
+    last.join()
+    assert last.exitcode == 0
     again = outputs(project)
     assert_equal(whole[0], again[0])
     assert_equal(whole[1], again[1])

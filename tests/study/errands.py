@@ -134,10 +134,9 @@ def hold(parent: Connection, file: str) -> None:
 def send(errand: Any, *arguments: Any) -> tuple[BaseProcess, Connection]:
     """A process that does one of these errands, and the connection to it.
 
-    It descends from a server that has loaded the libraries once, and has no threads that a fork would leave behind.
+    It descends from a server that has no threads, which a fork would leave behind.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["brule.method.golden_section", "brule.stages.study"])
     ours, theirs = context.Pipe()
     process = context.Process(target=errand, args=(theirs, *arguments), daemon=True)
     process.start()
