@@ -269,9 +269,43 @@ def test_the_landmarks_beside_the_photos_can_be_the_shapes(run: Run, place: Path
     for number in range(8):
         Path(f"My Pets/{number}.pts").write_text(format_pts(SHAPE + number / 4))
     code, out, _ = run("My Pets", "--name", "own")
-    assert code == 0 and "8 have landmarks beside them" in out and "measured on 8 photos" in out
+    assert code == 0 and "8 have landmarks, which" in out and "measured on 8 photos" in out
     wanted = experiments.plan(place, "own")
     assert wanted["data"]["shapes"] is None and wanted["prepare"]["crop_fill"] == 0.5
+
+
+def test_modes_are_promised_only_where_training_uses_them(run: Run, place: Path) -> None:
+    """Few labelled photos all measure, so no training photo is cut by its landmarks."""
+    for number in range(8, 40):
+        picture(Path(f"My Pets/{number}.png"), seed=number)
+    for number in range(8):
+        Path(f"My Pets/{number}.pts").write_text(format_pts(SHAPE + number / 4))
+    _, out, _ = run("My Pets", "--shapes", "shapes.json")
+    assert "8 have landmarks" in out and "Its modes are not used, since no training photo has landmarks" in out
+    for number in range(8, 40):
+        Path(f"My Pets/{number}.pts").write_text(format_pts(SHAPE + number / 4))
+    _, out, _ = run("My Pets", "--shapes", "shapes.json", "--force")
+    assert "Enough for the mean shape and 4 modes of the 20 that" in out, "10 shapes and their mirror images"
+
+
+def test_labels_of_a_tool_measure_as_those_beside_the_photos_do(run: Run, place: Path) -> None:
+    images = [f"My Pets/{number}.png" for number in range(8)]
+    order = [2, 0, 1]
+    names, shapes = [NAMES[k] for k in order], [(SHAPE[order] + k / 4).tolist() for k in range(8)]
+    write_shapes(place / "labels.json", names=names, shapes=shapes, images=images)
+    _, out, _ = run("My Pets", "--shapes", "labels.json")
+    assert "None has landmarks" in out and "The shapes name 8 of them: give that file as --labels as well" in out
+    code, out, _ = run("My Pets", "--shapes", "shapes.json", "--labels", "labels.json", "--name", "told")
+    assert code == 0 and "8 have landmarks, which measure" in out and "measured on 8 photos" in out
+    wanted = experiments.plan(place, "told")
+    assert wanted["data"]["labels"] == str(place / "labels.json") and wanted["prepare"]["crop_fill"] == 0.5
+    code, out, _ = run("My Pets", "--labels", "labels.json", "--name", "alone")
+    assert code == 0 and "Shapes: 8 of 3 landmarks, those of the photos themselves." in out and "ear ⇄" in out
+    assert experiments.plan(place, "alone")["data"]["shapes"] is None
+    flat = [np.full((3, 2), 20.0).tolist() for _ in range(8)]
+    write_shapes(place / "labels.json", shapes=flat, images=images)
+    code, _, error = run("My Pets", "--shapes", "shapes.json", "--labels", "labels.json", "--name", "flat")
+    assert code == 1 and "labels.json: 0.pts: " in " ".join(error.split())
 
 
 def test_the_gan_is_trained_where_it_is_asked_for(run: Run, place: Path) -> None:
@@ -308,7 +342,10 @@ def test_a_normaliser_that_the_shapes_name_is_written(run: Run, place: Path) -> 
 def test_a_half_named_pair_is_pointed_out(run: Run, place: Path) -> None:
     write_shapes(place / "shapes.json", names=["left ear", "tail", "nose"])
     _, out, _ = run("My Pets", "--shapes", "shapes.json")
-    assert "No mirrored pairs are known" in out and "left ear: left or right is in the name" in out
+    assert "No mirrored pairs are known" in out and "  left ear: left or right is in the name, but no other" in out
+    write_shapes(place / "shapes.json", names=["left ear", "Right Ear", "left nose"])
+    _, out, _ = run("My Pets", "--shapes", "shapes.json", "--force")
+    assert "  left nose: left or right is in the name" in out
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")

@@ -202,9 +202,19 @@ def test_a_folder_and_an_archive_of_labelme_files_are_read_together(tmp_path: Pa
         read = read_shapes(tmp_path / place)
         np.testing.assert_allclose(read.points, POINTS)
         assert read.images == tuple(FILES)
-    with pytest.raises(BruleError, match=r"holds no \.pts file, nor any of COCO"):
+    with pytest.raises(BruleError, match=r"notes\.json: holds no shapes; write "):
         write(tmp_path / "other" / "notes.json", {"about": "another program"})
         read_shapes(tmp_path / "other")
+
+
+def test_a_stray_mark_is_named_and_does_not_cost_all_the_others(tmp_path: Path):
+    for index in range(6):
+        raw = labelme_file(index % 2)
+        if index == 3:
+            raw["shapes"].append(raw["shapes"][0] | {"label": "extra"})
+        write(tmp_path / f"{index}.json", raw)
+    with pytest.raises(BruleError, match=r"3\.json: 'extra' is marked on only 1 of 6 objects; correct its name"):
+        read_shapes(tmp_path)
 
 
 def test_several_objects_of_an_image_all_count_as_shapes(tmp_path: Path):

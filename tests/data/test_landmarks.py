@@ -166,6 +166,17 @@ def test_folders_that_hold_no_equal_shapes(tmp_path: Path):
         read_shapes(folder)
 
 
+@pytest.mark.parametrize("name", ["shapes.json", "shapes.csv"])
+def test_a_folder_may_hold_one_file_of_shapes(tmp_path: Path, name: str):
+    text = json.dumps({"shapes": [TRIANGLE.tolist()]}) if name == "shapes.json" else "x0,y0,x1,y1\n1,2,3,4\n"
+    write(tmp_path / name, text)
+    write(tmp_path / "notes.txt", "of something else")
+    np.testing.assert_equal(read_shapes(tmp_path).points, read_shapes(tmp_path / name).points)
+    write(tmp_path / f"more.{name.partition('.')[2]}", text)
+    with pytest.raises(BruleError, match=r"holds no \.pts file"):
+        read_shapes(tmp_path)
+
+
 def test_faults_in_an_archive_of_shapes_name_the_archive(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as packed:
         for name, text in {"a.pts": "1 2\n3 4", "b.pts": "1 2\n3 x", "c.pts": "1 2\n3"}.items():

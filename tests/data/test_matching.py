@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_an_image_turned_by_its_exif_is_matched_as_it_is_displayed(tmp_path: Pat
     Image.new("RGB", (100, 80)).save(pictures / "turned.jpg", exif=exif)
     labels = str(coco(tmp_path / "l.json", ["turned.jpg"], (80, 100)))
     assert fetched(tmp_path, labels=labels)["counts"]["labelled"] == 1
+
+
+def test_names_that_a_server_or_another_system_spelt_anew_are_found(tmp_path: Path, pictures: Path, photo):
+    photo(pictures / unicodedata.normalize("NFD", "Käfer 1 (größe).jpg"), blue=9)
+    for name in (unicodedata.normalize("NFC", "Käfer 1 (größe).jpg"), "Käfer_1_größe.jpg"):
+        manifest = fetched(tmp_path, labels=str(coco(tmp_path / "l.json", [name])))
+        assert manifest["counts"]["labelled"] == 1
+    photo(pictures / "Käfer 1 größe.jpg", blue=10)
+    with pytest.raises(BruleError, match=r"Käfer_1_größe\.jpg may be "):
+        fetched(tmp_path, labels=str(coco(tmp_path / "l.json", ["Käfer_1_größe.jpg"])))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ command that trains, and how long that takes here. The GAN is left out unless yo
 better for it. With --fine it proposes a model that sees 128 pixels where the usual one sees 64: its error is smaller,
 and its training takes several times as long. If anything is wrong, it says what, and writes nothing.
 
-PHOTOS is a folder, a zip or tar, or a URL. A .pts beside a photo holds its landmarks; none is needed. SHAPES is a file
-or folder of landmark shapes that may belong to none of the photos: a folder, zip or tar of .pts, a CSV or a JSON, as
-data.shapes takes them. Without --shapes, the landmarks beside the photos are the shapes.
+PHOTOS is a folder, a zip or tar, or a URL. Photos need no landmarks, but those that have some measure the errors: in a
+.pts beside the photo, or in the FILE of a labelling tool, as data.labels takes it. SHAPES is a file or folder of
+landmark shapes that may belong to none of the photos: a folder, zip or tar of .pts, a CSV or a JSON, as data.shapes
+takes them. Without --shapes, the photos' own landmarks are the shapes.
 
 Look at the sheet before you train. X_b should be about as large as the object, with left and right on the right sides.
 Photos with landmarks are cut around them. All others are cut to their largest centred square, and X_b takes up
@@ -44,6 +45,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("photos", metavar="PHOTOS", help="a folder, an archive or a URL")
     add("--shapes", metavar="SHAPES", help="landmark shapes; default: the .pts beside the photos")
+    add("--labels", metavar="FILE", help="landmarks of some of the photos, from a labelling tool")
     add("--name", metavar="NAME", help="of the experiment; default: made from the name of PHOTOS")
     fill = "the share of a crop's width that the landmarks span, if you know it: 0.11 to 1"
     add("--crop-fill", type=_share, metavar="SHARE", help=fill)
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> bool:
     """Propose, and say what was found. Any failure raises: the result is never True."""
     from brule.stages.proposal import propose
 
-    proposal = propose(args.photos, args.shapes, args.name, args.crop_fill, args.force, args.gan, args.fine)
+    given = args.photos, args.shapes, args.labels
+    proposal = propose(*given, args.name, args.crop_fill, args.force, args.gan, args.fine)
     print("\n".join([*_photos(proposal), *_shapes(proposal), *_framing(proposal, args.crop_fill), *_next(proposal)]))
     return False
 
@@ -91,22 +94,25 @@ def _photos(found: Proposal) -> Iterator[str]:
         yield f"  Passed over: {tally(photos.passed)}."
     if found.twins:
         yield f"  {found.twins} are exact copies of others; no split separates them."
-    labelled = len(photos.landmarks)
-    if labelled:
-        yield f"  {labelled} have landmarks beside them, which measure the errors, but are not trained on."
+    if photos.landmarks:
+        yield f"  {len(photos.landmarks)} have landmarks, which measure the errors, but are not trained on."
+        return
+    yield "  None has landmarks, so no error can be measured, only alarms."
+    if found.named:
+        yield f"  The shapes name {found.named} of them: give that file as --labels as well, to measure the errors."
     else:
-        yield "  None has landmarks beside it, so no error can be measured, only alarms. A few .pts would change that."
+        yield "  A few would change that: as --labels, or in a .pts beside a photo."
 
 
 def _shapes(found: Proposal) -> Iterator[str]:
-    count, landmarks = found.labels.points.shape[:2]
+    count, landmarks = found.shapes.points.shape[:2]
     yield f"Shapes: {count} of {landmarks} landmarks{'' if found.given else ', those of the photos themselves'}."
     yield from _mirror(found.scheme)
     allowed, wanted = found.modes
     if count < FEW:
         yield f"  So few give only a rough mean shape. Give {FEW} or more."
-    elif not found.photos.landmarks:
-        yield "  Enough for the mean shape. Modes of shape are not used, since no photo has landmarks that frame it."
+    elif not allowed:
+        yield "  Enough for the mean shape. Its modes are not used, since no training photo has landmarks to be cut by."
     elif allowed < wanted:
         yield f"  Enough for the mean shape and {allowed} modes of the {wanted} that the schedule can use."
     else:
@@ -120,24 +126,21 @@ def _shapes(found: Proposal) -> Iterator[str]:
 
 def _mirror(scheme: Scheme) -> Iterator[str]:
     """Which landmarks are mirrored pairs, and which are not."""
+    from brule.data.schemes import alone
+
     if scheme.flip is None:
         yield "  No mirrored pairs are known, so images are not mirrored in training."
-        sides = [name for name in scheme.names if {"left", "right"} & set(_words(name))]
-        if sides:
-            yield f"  {_list(sides)}: left or right is in the name, but not all have a partner of the other side."
+        if partnerless := alone(scheme.names):
+            yield f"  {_list(partnerless)}: left or right is in the name, but no other name is that of its partner."
         else:
             yield '  If some landmarks swap in a mirror, put left and right in their names, or write "pairs".'
         return
     pairs = [
         (name, scheme.names[k]) for own, (name, k) in enumerate(zip(scheme.names, scheme.flip, strict=True)) if k > own
     ]
-    alone = [name for own, (name, k) in enumerate(zip(scheme.names, scheme.flip, strict=True)) if k == own]
+    middle = [name for own, (name, k) in enumerate(zip(scheme.names, scheme.flip, strict=True)) if k == own]
     yield f"  Mirrored pairs: {len(pairs)}: {_list([f'{one} ⇄ {other}' for one, other in pairs])}."
-    yield f"  Not paired: {len(alone)}: {_list(alone)}." if alone else "  All landmarks are paired."
-
-
-def _words(name: str) -> list[str]:
-    return "".join(c if c.isalpha() else " " for c in name.lower()).split()
+    yield f"  Not paired: {len(middle)}: {_list(middle)}." if middle else "  All landmarks are paired."
 
 
 def _list(names: list[str]) -> str:

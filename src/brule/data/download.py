@@ -136,14 +136,14 @@ def unpacked(path: Path, workspace: Path) -> Iterator[Path]:
     folder = workspace / path.name.split(".")[0]
     try:
         extract(path, folder)
-        with _called(folder, f"{path}: "):
+        with called(folder, f"{path}: "):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _called(place: Path, name: str) -> Iterator[None]:
+def called(place: Path, name: str) -> Iterator[None]:
     """Errors about what lies at or in a place of ours call it by the user's own name."""
     try:
         yield
@@ -175,7 +175,7 @@ def local(location: str, sha256: str | None = None, key: str = "data.location") 
         whole = partial / files.sha(location.encode())
         try:
             path = _download(location, parts, sha256, partial, whole)
-            with _called(path, location):
+            with called(path, location):
                 yield path
         except DamagedError:
             _remove(whole)

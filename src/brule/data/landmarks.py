@@ -80,11 +80,8 @@ def read_shapes(path: Path | str, sizes: Sizes = nothing_known) -> Labels:
         return Labels(read_pts(path)[None])
     if found := recognise.read(path, sizes):
         return gather([found], path)
-    match path.suffix.lower():
-        case ".json":
-            return _read_json(path)
-        case ".csv":
-            return _read_csv(path)
+    if own := _OWN.get(path.suffix.lower()):
+        return own(path)
     raise BruleError(
         f"{path}: not a file of landmark shapes; give a folder, zip or tar of .pts, one .pts, a .csv or a .json, or "
         "the file of COCO keypoints, CVAT for images, Label Studio, labelme, DeepLabCut (.csv) or TPS"
@@ -123,9 +120,12 @@ def _read_folder(folder: Path, origin: Path, sizes: Sizes) -> Labels:
 
 
 def _read_tool(every: Sequence[Path], origin: Path, sizes: Sizes) -> Labels:
-    """The files of a labelling tool in a folder, among whatever else lies there."""
+    """The files of a labelling tool in a folder, or one file of shapes, among whatever else lies there."""
     read = (recognise.read(file, sizes) for file in every if file.suffix.lower() in recognise.SUFFIXES)
     found: list[File] = [each for each in read if each is not None]
+    own = [file for file in every if file.suffix.lower() in _OWN]
+    if not found and len(own) == 1:
+        return _OWN[own[0].suffix.lower()](own[0])
     if not found:
         raise BruleError(
             f"{origin}: holds no .pts file, nor any of COCO keypoints, CVAT for images, Label Studio, labelme, "
@@ -286,3 +286,7 @@ def _wide(path: Path, columns: list[str], lines: list[tuple[str, list[str]]]) ->
 
 def _named(names: Sequence[object] | None, shapes: Points, path: Path) -> Labels:
     return Labels(shapes, None if names is None else Scheme.of(shapes.shape[1], as_names(names, shapes.shape[1], path)))
+
+
+_OWN = {".json": _read_json, ".csv": _read_csv}
+"""The forms of brule itself."""

@@ -1,15 +1,21 @@
 """`data.labels`: which image of the source each label belongs to, and one order of landmarks for labels and shapes."""
 
 import functools
+import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from brule import files
 from brule.data import photos
+from brule.data.download import local
 from brule.data.forms.objects import Size
 from brule.data.labels import Labels, Points
+from brule.data.landmarks import format_pts, read_shapes
 from brule.data.layouts import Found
 from brule.data.schemes import Scheme
 from brule.errors import BruleError, quoted
@@ -22,15 +28,22 @@ class Images:
 
     def __init__(self, found: Sequence[Found]) -> None:
         self.by_file: dict[str, list[Found]] = defaultdict(list)
+        self.by_upload: dict[str, list[Found]] = defaultdict(list)
         for each in found:
-            self.by_file[PurePosixPath(each.name).name].append(each)
+            name = composed(PurePosixPath(each.name).name)
+            self.by_file[name].append(each)
+            self.by_upload[_uploaded(name)].append(each)
         self.measured = functools.cache(photos.size)
 
     def candidates(self, name: str) -> list[Found]:
-        """The images of this file name. Of several, those whose folders agree with the name's for longest."""
-        parts = PurePosixPath(name.replace("\\", "/")).parts[::-1]
-        same = self.by_file.get(parts[0] if parts else "", [])
-        length = {each.name: _agreeing(parts, PurePosixPath(each.name).parts[::-1]) for each in same}
+        """The images of this file name. Of several, those whose folders agree with the name's for longest.
+
+        If there is none, a server may have changed the name when the image was uploaded.
+        """
+        parts = PurePosixPath(composed(name).replace("\\", "/")).parts[::-1]
+        file = parts[0] if parts else ""
+        same = self.by_file.get(file) or self.by_upload.get(file, [])
+        length = {each.name: _agreeing(parts[1:], PurePosixPath(composed(each.name)).parts[-2::-1]) for each in same}
         return [each for each in same if length[each.name] == max(length.values())]
 
     def size(self, name: str) -> Size | None:
@@ -39,8 +52,37 @@ class Images:
         return self.measured(found[0].image) if len(found) == 1 else None
 
 
+def composed(name: str) -> str:
+    """A name in one spelling: an archive made by macOS writes ä as a and two dots."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _uploaded(name: str) -> str:
+    """The file name under which Label Studio, as all that is built on Django, keeps an image of this name."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
+
+
 def _agreeing(one: Sequence[str], other: Sequence[str]) -> int:
     return next((k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def label(found: Sequence[Found], location: str, workspace: Path, key: str = KEY) -> tuple[list[Found], Labels]:
+    """The images with the landmarks that a file of labels has of them, written as `.pts` into a folder of its own.
+
+    `key` is what errors call the place of the file.
+    """
+    images = Images(found)
+    with local(location, key=key) as path:
+        labels = read_shapes(path, images.size)
+        matched = match(labels, images, path)
+    pairs = []
+    for each in found:
+        if each.name in matched:
+            file = (workspace / each.name).with_suffix(".pts")
+            files.write_text(file, format_pts(matched[each.name]))
+            each = replace(each, points=file)
+        pairs.append(each)
+    return pairs, labels
 
 
 def match(labels: Labels, images: Images, origin: Path) -> dict[str, Points]:

@@ -75,11 +75,20 @@ class Scheme:
 
 def mirrored(names: Sequence[str]) -> tuple[int, ...] | None:
     """The permutation that swaps the words left and right in the landmarks' names. None if there is none."""
-    swapped = ["".join(_SWAP.get(word, word) for word in re.split(r"([^a-z]+)", name.lower())) for name in names]
-    lower = [name.lower() for name in names]
+    swapped, lower = list(map(_other_side, names)), [name.lower() for name in names]
     if swapped == lower or sorted(swapped) != sorted(lower):
         return None
     return tuple(lower.index(name) for name in swapped)
+
+
+def alone(names: Sequence[str]) -> list[str]:
+    """The names that hold left or right, and whose partner of the other side is not among them."""
+    lower = {name.lower() for name in names}
+    return [name for name in names if _other_side(name) not in lower]
+
+
+def _other_side(name: str) -> str:
+    return "".join(_SWAP.get(word, word) for word in re.split(r"([^a-z]+)", name.lower()))
 
 
 def _ibug68() -> Scheme:

@@ -5,16 +5,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from brule import config, files
 from brule.data.download import digest, is_archive, local, unpacked
 from brule.data.inspection import admit
-from brule.data.landmarks import Labels, format_pts, read_shapes, to_json
+from brule.data.landmarks import Labels, read_shapes, to_json
 from brule.data.layouts import Found, Record, passed_over, scan_300w, scan_celeba, scan_folder, tally
-from brule.data.matching import KEY, Images, agree, match
+from brule.data.matching import agree, label
 from brule.data.schemes import IBUG68, Scheme
 from brule.errors import BruleError, public
 from brule.terminal import track
@@ -155,28 +155,12 @@ def _gather(
         admit(found, landmarks)
         labels = None
         if labelled:
-            found, labels = _labelled(found, labelled, workspace / "labels")
+            found, labels = label(found, labelled, workspace / "labels")
         for each in track(found, f"Gathering {name}", len(found)):
             _bring(each, folder / place, workspace)
         here = [folder / place / each.name for each in found]
         sha256 = digest(path) if path.is_file() else tree_digest(here)
         return _records(found, place, extra), sha256, labels
-
-
-def _labelled(found: Sequence[Found], location: str, workspace: Path) -> tuple[list[Found], Labels]:
-    """The images with the landmarks that a file of labels has of them, written as `.pts` into a folder of its own."""
-    images = Images(found)
-    with local(location, key=KEY) as path:
-        labels = read_shapes(path, images.size)
-        matched = match(labels, images, path)
-    pairs = []
-    for each in found:
-        if each.name in matched:
-            file = (workspace / each.name).with_suffix(".pts")
-            files.write_text(file, format_pts(matched[each.name]))
-            each = replace(each, points=file)
-        pairs.append(each)
-    return pairs, labels
 
 
 def _bring(found: Found, place: Path, workspace: Path) -> None:

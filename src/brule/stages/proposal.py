@@ -17,9 +17,10 @@ import torch
 from brule import config, files, machine
 from brule.config import Config
 from brule.data.crop import cut_file
-from brule.data.download import address, local, unpacked
+from brule.data.download import address, called, local, unpacked
 from brule.data.landmarks import Labels, Points, read_shapes
-from brule.data.layouts import Record
+from brule.data.layouts import Found, Record
+from brule.data.matching import agree
 from brule.data.prepare import SPLITS, Crop, frame, framed
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
@@ -30,7 +31,7 @@ from brule.maths.images import mirror_all
 from brule.method.geometry import SHAPES_PER_MODE
 from brule.method.training import Inputs
 from brule.stages import experiments, forecast
-from brule.stages.survey import Frame, Photos, proposed, survey
+from brule.stages.survey import Frame, Photos, labelled, named, proposed, survey
 
 SHOWN = 12
 """Crops on the sheet."""
@@ -48,8 +49,8 @@ class Proposal:
 
     name: str
     photos: Photos
-    labels: Labels
-    """The shapes: those of the file, or else the photos' own."""
+    shapes: Labels
+    """Those of the file, or else the photos' own."""
     given: bool
     """Whether a file of shapes was given."""
     scheme: Scheme
@@ -59,7 +60,9 @@ class Proposal:
     twins: int
     """Photos that are, byte for byte, copies of others."""
     modes: tuple[int, int]
-    """Modes that the shapes allow, and that the schedule asks for at most; (0, …) where no photo is labelled."""
+    """Modes that the shapes allow, and that the schedule asks for at most; (0, …) where no training photo is framed."""
+    named: int
+    """Photos that the shapes name as their images."""
     seconds: float
     """That the training will take."""
     image_size: int
@@ -71,6 +74,7 @@ class Proposal:
 def propose(
     location: str,
     shapes: str | None,
+    labels: str | None = None,
     name: str | None = None,
     fill: float | None = None,
     replace: bool = False,
@@ -79,58 +83,62 @@ def propose(
 ) -> Proposal:
     """Look at photos and shapes, and write experiments/NAME.yaml and results/NAME-sheet.png; both or neither.
 
-    location: a folder, an archive or a URL, as `data.location`. shapes: as `data.shapes`; None: the landmarks beside
-    the photos. fill: `prepare.crop_fill`, where the user knows better. replace: an experiment of this name may exist.
-    gan: the stages that train the GAN stay; without them the detector is as good, and there sooner. fine: with the
-    values of experiments/fine.yaml.
+    location: a folder, an archive or a URL, as `data.location`. shapes: as `data.shapes`; None: the landmarks of the
+    photos. labels: as `data.labels`; None: the `.pts` beside the photos alone. fill: `prepare.crop_fill`, where the
+    user knows better. replace: an experiment of this name may exist. gan: the stages that train the GAN stay; without
+    them the detector is as good, and there sooner. fine: with the values of experiments/fine.yaml.
     Raises BruleError naming what is wrong, with nothing written.
     """
     root = Path()
     experiments.workspace(root)  # is this a project?
     base = experiments.committed(root)
-    for place, key in ((location, "PHOTOS"), (shapes, "--shapes")):
+    for place, key in ((location, "PHOTOS"), (shapes, "--shapes"), (labels, "--labels")):
         if place and "://" in place:
             _open_to_all(place, key)
     name = _name(location, name)
     experiment, sheet = root / "experiments" / f"{name}.yaml", root / "results" / f"{name}-sheet.png"
     if experiment.exists() and not replace:
         raise BruleError(f"{experiment} already exists; --force replaces it, --name gives another name")
-    with _here(location) as folder:
-        photos = survey(folder)
-        labels = _shapes(shapes, photos)
-        stands = proposed(photos, labels)
+    with _here(location) as folder, _workspace(labels) as workspace:
+        photos, told = survey(folder), None
+        if labels:
+            photos, told = labelled(photos, labels, workspace, "--labels")
+        prior = _shapes(shapes, photos, told)
+        stands = proposed(photos, prior)
         if fill is not None:
             stands = stands._replace(fill=fill, measured=0)
-        overrides = _overrides(location, shapes, labels, stands, base["prepare"])
+        overrides = _overrides(location, shapes, labels, prior, stands, base["prepare"])
         if not gan:
             overrides["stages"] = _without_gan(base["stages"])
         if fine:
             overrides = experiments.merge(overrides, experiments.load(experiment.parent, "fine"))
         settings = config.parse(experiments.merge(base, overrides), str(experiment))
-        records = [_record(folder, number, photos) for number in range(len(photos.found))]
+        records = [_record(each) for each in photos.found]
         spare = shapes is not None and settings.train.mode == "unsupervised"
         crops = framed(folder, records, settings.prepare, settings.seed, (), measure_first=spare)  # as `prepare` will
         splits: dict[str, int] = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
         _check(location, splits)
-        scheme = labels.scheme or Scheme.of(labels.points.shape[1])
+        scheme = prior.scheme or Scheme.of(prior.points.shape[1])
         flip = scheme.flip if settings.augment.flip else None
         shown = _some([crop for crop in crops if crop.split == "train"], SHOWN, settings.seed)
         pictures = _cut(folder, shown, max(SHARP, settings.prepare.image_size))
-        framed_shapes = np.stack([frame(shape, settings.prepare, shapes or location)[1] for shape in labels.points])
+        framed_shapes = np.stack([frame(shape, settings.prepare, shapes or location)[1] for shape in prior.points])
         X_b = _barycenter(framed_shapes, settings, flip)
         seconds = _seconds(folder, crops, framed_shapes, X_b, scheme, settings, splits["validation"])
         wanted = max((stage.modes or 0 for stage in settings.stages.values() if stage.iterations), default=0)
-        every = len(labels.points) * (2 if flip else 1)  # the training adds their mirror images
+        every = len(prior.points) * (2 if flip else 1)  # the training adds their mirror images
+        placed = any(crop.square for crop in crops if crop.split == "train")
         proposal = Proposal(
             name=name,
             photos=photos,
-            labels=labels,
+            shapes=prior,
             given=shapes is not None,
             scheme=scheme,
             frame=stands,
             splits=splits,
             twins=len(crops) - len({crop.group for crop in crops}),
-            modes=(min(wanted, every // SHAPES_PER_MODE) if photos.landmarks else 0, wanted),
+            modes=(min(wanted, every // SHAPES_PER_MODE) if placed else 0, wanted),
+            named=len({number for number in named(photos, prior) if number >= 0}),
             seconds=seconds,
             image_size=settings.prepare.image_size,
             experiment=experiment,
@@ -185,8 +193,18 @@ def _here(location: str) -> Iterator[Path]:
         yield folder
 
 
-def _shapes(location: str | None, photos: Photos) -> Labels:
-    """The shapes of the file, or the photos' own; the photos' landmarks must be as many."""
+@contextmanager
+def _workspace(labels: str | None) -> Iterator[Path]:
+    """A folder for the landmarks of `labels`. Errors about what lies in it name the file of labels."""
+    with tempfile.TemporaryDirectory() as workspace, called(Path(workspace), f"{labels}: "):
+        yield Path(workspace)
+
+
+def _shapes(location: str | None, photos: Photos, told: Labels | None) -> Labels:
+    """The shapes of the file, or the photos' own; the photos' landmarks must be as many.
+
+    told: what a file of labels holds, which has the first say about the landmarks.
+    """
     if location is None:
         if not photos.landmarks:
             raise BruleError("no photo has a .pts beside it, so there is no shape; give some with --shapes")
@@ -201,12 +219,13 @@ def _shapes(location: str | None, photos: Photos) -> Labels:
             raise BruleError(
                 f"{photos.found[number].points}: has {len(points)} landmarks but {others}; make them agree"
             )
-    return Labels(np.stack(list(photos.landmarks.values()))) if location is None else labels
+    if location is None:
+        return Labels(np.stack(list(photos.landmarks.values())), told.scheme if told else None)
+    return agree(told, labels)[1] if told else labels
 
 
-def _record(folder: Path, number: int, photos: Photos) -> Record:
-    found = photos.found[number]
-    points = found.points.relative_to(folder).as_posix() if found.points else None
+def _record(found: Found) -> Record:
+    points = str(found.points.absolute()) if found.points else None
     return Record(found.name, points, found.group, None, False, None)
 
 
@@ -219,13 +238,14 @@ def _check(location: str, splits: Mapping[str, int]) -> None:
 
 
 def _overrides(
-    location: str, shapes: str | None, labels: Labels, stands: Frame, usual: Mapping[str, Any]
+    location: str, shapes: str | None, labels: str | None, prior: Labels, stands: Frame, usual: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What differs from params.yaml, whose section `prepare` is `usual`."""
     data: dict[str, Any] = {"source": "folder", "location": _lasting(location)}
     data |= {"shapes": _lasting(shapes)} if shapes else {}
-    if labels.scheme and labels.scheme.normaliser:
-        data["normaliser"] = list(labels.scheme.normaliser)
+    data |= {"labels": _lasting(labels)} if labels else {}
+    if prior.scheme and prior.scheme.normaliser:
+        data["normaliser"] = list(prior.scheme.normaliser)
     prepare = {"crop_fill": stands.fill, "crop_lift": stands.lift}
     return {"data": data, "prepare": {key: value for key, value in prepare.items() if value != usual[key]}}
 
@@ -278,7 +298,7 @@ def _text(proposal: Proposal, overrides: Mapping[str, Any], gan: bool, fine: boo
     """The experiment: its title in the first line, where crop_fill comes from, and the values that differ."""
     photos, frame = len(proposal.photos.found), proposal.frame
     origin = f"measured on {frame.measured} photos" if frame.measured else "not measured: see the sheet"
-    title = f"{len(proposal.scheme.names)} landmarks on {photos} photos, {len(proposal.labels.points)} shapes"
+    title = f"{len(proposal.scheme.names)} landmarks on {photos} photos, {len(proposal.shapes.points)} shapes"
     lines = [f"{proposal.name}: {title}"]
     lines += [f"Written by `brule new`; all else is as in params.yaml. crop_fill was {origin}"]
     lines += ["The finer model, as in experiments/fine.yaml"] if fine else []

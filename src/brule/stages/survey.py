@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +13,9 @@ from scipy.ndimage import gaussian_filter, sobel
 from brule.data import photos
 from brule.data.crop import Pixels, centred, cut_picture
 from brule.data.inspection import inspect
-from brule.data.landmarks import Labels, Points
+from brule.data.landmarks import Labels, Points, read_pts
 from brule.data.layouts import Found, passed_over, scan_folder
+from brule.data.matching import Images, label
 from brule.errors import BruleError
 
 LOOKED_AT = 200
@@ -31,7 +32,7 @@ class Photos:
     sizes: npt.NDArray[np.int64]
     """(N, 2) width and height in pixels, upright."""
     landmarks: Mapping[int, Points]
-    """By the number of the photo: its landmarks (K, 2) in pixels, from the `.pts` beside it."""
+    """By the number of the photo: its landmarks (K, 2) in pixels, from the `.pts` beside it or a file of labels."""
     passed: Mapping[str, int]
     """How many files of each kind are passed over."""
     looks: Pixels
@@ -56,6 +57,13 @@ def survey(folder: Path) -> Photos:
     return Photos(tuple(found), np.array([size for size, _ in seen]), landmarks, passed, looks)
 
 
+def labelled(seen: Photos, location: str, workspace: Path, key: str) -> tuple[Photos, Labels]:
+    """The photos with the landmarks that a file of labels has of them, and what it holds. See `matching.label`."""
+    found, labels = label(seen.found, location, workspace, key)
+    landmarks = {number: read_pts(each.points) for number, each in enumerate(found) if each.points}
+    return replace(seen, found=tuple(found), landmarks=landmarks), labels
+
+
 # How large the object stands in the largest centred square.
 
 
@@ -72,6 +80,8 @@ class Frame(NamedTuple):
 
 FILLS = (0.11, 1.0)
 """What `prepare.crop_fill` may be."""
+LIFTS = (-1.0, 1.0)
+"""What `prepare.crop_lift` may be."""
 SPREAD = 2.5
 """Width of the landmarks' box over the standard deviation of the places of edges. See `estimated_fill`."""
 RIM = 0.92
@@ -84,20 +94,23 @@ def proposed(seen: Photos, labels: Labels) -> Frame:
     if not known:
         return Frame(round(estimated_fill(seen.looks, _aspect(labels.points), _tallest(seen.sizes)), 2), 0.0, 0, 0)
     fills, lifts, outside = zip(*(_stand(points, size) for points, size in known), strict=True)
-    fill = float(np.clip(np.median(fills), *FILLS))
-    return Frame(round(fill, 2), round(float(np.median(lifts)), 2) or 0.0, len(known), sum(outside))
+    fill, lift = float(np.clip(np.median(fills), *FILLS)), float(np.clip(np.median(lifts), *LIFTS))
+    return Frame(round(fill, 2), round(lift, 2) or 0.0, len(known), sum(outside))
 
 
 def _told(seen: Photos, labels: Labels) -> list[tuple[Points, Sequence[int]]]:
     """The landmarks of images whose size the shapes tell, or that are among the photos."""
     if labels.sizes:
         return list(zip(labels.points, labels.sizes, strict=True))
-    places: dict[str, int] = {}
-    for number, each in enumerate(seen.found):
-        for name in (each.name, each.image.name, each.image.stem):
-            places[name] = -1 if name in places and places[name] != number else number  # -1: of several photos
-    numbers = (places.get(name, -1) for name in labels.images)
+    numbers = named(seen, labels)
     return [(points, seen.sizes[k]) for points, k in zip(labels.points, numbers, strict=False) if k >= 0]
+
+
+def named(seen: Photos, labels: Labels) -> list[int]:
+    """The number of the photo that each shape names as its image. -1: none, or several. Empty: they name no images."""
+    images, numbers = Images(seen.found), {each.name: number for number, each in enumerate(seen.found)}
+    found = (images.candidates(name) for name in labels.images)
+    return [numbers[each[0].name] if len(each) == 1 else -1 for each in found]
 
 
 def _stand(points: Points, size: Sequence[int]) -> tuple[float, float, bool]:

@@ -21,6 +21,9 @@ Sizes = Callable[[str], Size | None]
 HALF = 0.5
 """Tools that draw on a canvas count from the edge of the first pixel, `brule` from its centre."""
 
+STRAY = 4
+"""What is marked on fewer than one in so many objects is a slip: all the others would be left out for want of it."""
+
 
 class Marked(NamedTuple):
     """An object as a file gives it, complete or not."""
@@ -111,7 +114,12 @@ def _landmarks(files: Sequence[File], path: Path) -> tuple[list[str], list[tuple
     declared = [file for file in files if file.names is not None and file.objects]
     if not declared:
         objects = list(chain.from_iterable(file.objects for file in files))
-        marked = dict.fromkeys(chain.from_iterable(each.points for each in objects))
+        marked = Counter(chain.from_iterable(each.points for each in objects))
+        for name, count in marked.items():
+            if STRAY * count < len(objects):
+                where = next(each.where for each in objects if name in each.points)
+                told = f"{quoted(name)} is marked on only {count} of {len(objects)} objects"
+                raise BruleError(f"{where}: {told}; correct its name, remove it, or mark it on all of them")
         # In the order of the first object that has them all: one that lacks some says less of it.
         names = list(next((each.points for each in objects if len(each.points) == len(marked)), marked))
         if all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names):
