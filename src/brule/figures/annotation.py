@@ -84,13 +84,15 @@ def places(
     reaches = (gap, gap + 1.2 * size, gap + 2.6 * size) if len(points) <= NAMED else (gap,)
     for k in order(points, scheme.flip):
         width, height = max(1, len(texts[k])) * _GLYPH * size, _LINE * size
-        # Beside the lines where there is a place, else on one of them.
-        for avoided in (np.concatenate([taken, lines]), taken):
-            free = (
-                (box, end)
-                for box, end in _around(points[k], points.mean(0), width, height, reaches)
-                if (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all() and not _overlaps(box, avoided)
-            )
+        boxes = [
+            (box, end)
+            for box, end in _around(points[k], points.mean(0), width, height, reaches)
+            if (box[:2] >= frame[:2]).all() and (box[2:] <= frame[2:]).all()
+        ]
+        own = [(box, end) for box, end in boxes if not scheme.flip or _closer(box, points[k], points[scheme.flip[k]])]
+        # Beside the lines where there is a place, else on one of them; last of all on the side of its mirror image.
+        for tried, avoided in ((own, np.concatenate([taken, lines])), (own, taken), (boxes, taken)):
+            free = ((box, end) for box, end in tried if not _overlaps(box, avoided))
             if (found := next(free, None)) is not None:
                 box, end = found
                 taken = np.concatenate([taken, box[None]])
@@ -130,6 +132,12 @@ def order(points: Floats, flip: tuple[int, ...] | None) -> list[int]:
             distance = np.minimum(distance, reached) if len(chosen) > 1 else reached
         distance[chosen] = -1.0
     return chosen
+
+
+def _closer(box: Floats, one: Floats, other: Floats) -> bool:
+    """Whether a box lies at least as close to one point as to another."""
+    middle = (box[:2] + box[2:]) / 2
+    return bool(np.linalg.norm(middle - one) <= np.linalg.norm(middle - other))
 
 
 def _overlaps(box: Floats, taken: Floats) -> bool:
