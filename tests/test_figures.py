@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from brule import figures
-from brule.data.schemes import IBUG68, Scheme
+from brule.data.schemes import IBUG68, Scheme, mirrored
 from brule.figures import annotation, grids, theme
 from brule.figures.grids import Canvas, _choose
 
@@ -93,6 +93,23 @@ def test_labels_cover_neither_landmarks_nor_each_other(scheme: Scheme, scale: fl
         inside = (points > box[:2]).all(1) & (points < box[2:]).all(1)
         over = (boxes[:, :2] < box[2:] - 1e-9).all(1) & (boxes[:, 2:] > box[:2] + 1e-9).all(1)
         assert not inside.any() and np.flatnonzero(over).tolist() == [one]
+
+
+def test_the_names_of_a_close_pair_stand_each_on_its_own_side() -> None:
+    """On a butterfly, whose wings all begin in the middle."""
+    parts = ("forewing tip", "forewing corner", "hindwing corner", "hindwing tip", "hindwing root")
+    names = [f"{side} {part}" for part in ("forewing root", *parts) for side in ("left", "right")]
+    left = [[396, 307], [214, 151], [214, 318], [231, 354], [261, 506], [383, 381]]
+    right = [[424, 313], [632, 206], [593, 373], [562, 414], [488, 546], [412, 386]]
+    points = np.stack([left, right], 1).reshape(12, 2).astype(float)
+    outline = tuple((2 * k + side, 2 * k + 2 + side) for k in range(5) for side in (0, 1))
+    scheme = Scheme(tuple(names), mirrored(names), None, outline)
+    assert scheme.flip is not None
+    placed = list(annotation.places(points, scheme, names, 16.0, 12.0, (0.0, 0.0, 720.0, 720.0)))
+    assert len(placed) == len(names)
+    for k, (x, y, width), _ in placed:
+        own, other = (np.linalg.norm(points[each] - [x + width / 2, y]) for each in (k, scheme.flip[k]))
+        assert own <= other, names[k]
 
 
 def test_what_is_labelled_first_is_spread_and_keeps_pairs_together() -> None:
