@@ -44,16 +44,12 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = command.add_argument
     add("photos", metavar="PHOTOS", help="a folder, an archive or a URL")
-    add("--shapes", metavar="SHAPES", help="landmark shapes; default: the .pts beside the photos")
+    add("--shapes", metavar="SHAPES", help="landmark shapes; default: the photos' own landmarks")
     add("--labels", metavar="FILE", help="landmarks of some of the photos, from a labelling tool")
     add("--name", metavar="NAME", help="of the experiment; default: made from the name of PHOTOS")
     fill = "the share of a crop's width that the landmarks span, if you know it: 0.11 to 1"
     add("--crop-fill", type=_share, metavar="SHARE", help=fill)
-    add(
-        "--fine",
-        action="store_true",
-        help="a finer model, which makes smaller errors and takes longer",
-    )
+    add("--fine", action="store_true", help="a finer model, which makes smaller errors and takes longer")
     add("--gan", action="store_true", help="train the GAN as well, which draws images")
     add("--force", action="store_true", help="replace an experiment of this name")
 
