@@ -1,6 +1,8 @@
 """Which device, how many CPU threads, and which precision; and what each of several processes gets of it."""
 
+import ctypes
 import os
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -98,3 +100,20 @@ def pace(device: torch.device, threads: int, precision: str) -> Pace:
 def keep(pace: Pace) -> None:
     """Compute with this number of threads from now on. Another number would change the order of sums."""
     torch.set_num_threads(pace.threads)
+    _hoard()
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""Their numbers in glibc's malloc.h."""
+
+
+def _hoard() -> None:
+    """From now on memory that is freed stays with this process, for its next tensors.
+
+    glibc gives every large block back at once, and the kernel clears its pages anew for the next tensor: a tenth of an
+    iteration at 128 px. Other C libraries are left as they are.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(M_TRIM_THRESHOLD, -1)  # never
+        set_option(M_MMAP_MAX, 0)  # no block has pages of its own

@@ -3,6 +3,7 @@
 Convention: coordinates in [0, 1]², order (x, y), half-pixel centres: column j of a D-wide map is x = (j + 0.5)/D.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -90,7 +91,38 @@ def entropy(log_probabilities: Tensor) -> Tensor:
     return -(log_probabilities.exp() * log_probabilities).sum((-2, -1))
 
 
+PART = 1 << 18
+"""Numbers that a CPU works on at once, 1 MiB of float32, so that they stay in its cache. A GPU takes all at once."""
+
+
+@torch.no_grad()
+def soft_argmax(logits: Tensor) -> Tensor:
+    """X_L of logits (B, K, D, D) → (B, K, 2), at least float32, without a gradient.
+
+    The same numbers as `coordinates` of the exponential of `log_probabilities`, where L itself is not asked for.
+    """
+    return torch.cat([_expected(_shifted(part).exp_())[1] for (part,) in _parts(logits)])
+
+
 @full_precision
+def _shifted(logits: Tensor) -> Tensor:
+    """Logits less the largest of their channel, so that no exponential is infinite."""
+    return logits - logits.amax((-2, -1), keepdim=True)
+
+
+def _expected(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(mass (B, K), X (B, K, 2)): the coordinates of maps (B, K, D, D) of any mass."""
+    across, down, axis = weights.sum(-2), weights.sum(-1), centres(weights.shape[-1], weights)
+    mass = across.sum(-1)
+    return mass, torch.stack(((across * axis).sum(-1), (down * axis).sum(-1)), dim=-1) / mass[..., None]
+
+
+def _parts(maps: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Maps (B, K, D, D) and what else belongs to a batch, a few rows at a time; see PART."""
+    rows = PART // maps.shape[1:].numel() if maps.device.type == "cpu" else len(maps)
+    return zip(*(torch.split(each, max(1, rows)) for each in (maps, *others)), strict=True)
+
+
 def decode(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """H(L ‖ gL) of each channel in nats (B, K), and X_L (B, K, 2), for gL = `heatmaps.sparse(target, D)`.
 
@@ -114,22 +146,29 @@ class _Decode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        columns, rows = gaussians(target, logits.shape[-1])  # (B, K, D) each
-        weights = logits - logits.amax((-2, -1), keepdim=True)
-        inner = ((weights * columns[..., None, :]).sum(-1) * rows).sum(-1)
-        weights.exp_()
-        across, down = weights.sum(-2), weights.sum(-1)  # (B, K, D)
-        mass = across.sum(-1)
-        axis = centres(logits.shape[-1], logits)
-        points = torch.stack(((across * axis).sum(-1), (down * axis).sum(-1)), dim=-1) / mass[..., None]
-        ctx.save_for_backward(weights, mass, points, columns, rows)
+        columns, rows = full_precision(gaussians)(target, logits.shape[-1])  # (B, K, D) each
+        weights, found = [], []
+        for part, c, r in _parts(logits, columns, rows):
+            shifted = _shifted(part)
+            inner = ((shifted * c[..., None, :]).sum(-1) * r).sum(-1)
+            weights.append(shifted.exp_())
+            found.append((*_expected(weights[-1]), inner))
+        mass, points, inner = (torch.cat(each) for each in zip(*found, strict=True))
+        ctx.type = logits.dtype
+        ctx.save_for_backward(mass, points, columns, rows, *weights)
         return mass.log() - inner, points
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, h: Tensor, uv: Tensor) -> tuple[Tensor, None]:
-        weights, mass, points, columns, rows = ctx.saved_tensors
-        pull = uv[..., None] * (centres(weights.shape[-1], weights) - points[..., None])  # (B, K, 2, D)
+        mass, points, columns, rows, *weights = ctx.saved_tensors
+        pull = uv[..., None] * (centres(columns.shape[-1], columns) - points[..., None])  # (B, K, 2, D)
         across, down = ((pull + 0.5 * h[..., None, None]) / mass[..., None, None]).unbind(-2)
-        gradient = (across[..., None, :] + down[..., None]).mul_(weights)
-        return gradient.addcmul_((h[..., None] * rows)[..., None], columns[..., None, :], value=-1), None
+        factors = (each.split(len(weights[0])) for each in (across, down, columns, h[..., None] * rows))
+        return torch.cat([_slope(*each).to(ctx.type) for each in zip(weights, *factors, strict=True)]), None
+
+
+def _slope(weights: Tensor, across: Tensor, down: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+    """weights·(down_i + across_j) − rows_i·columns_j, (B, K, D, D)."""
+    pulled = (across[..., None, :] + down[..., None]).mul_(weights)
+    return pulled.addcmul_(rows[..., None], columns[..., None, :], value=-1)

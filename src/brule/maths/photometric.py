@@ -44,15 +44,22 @@ def _luma(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _blurred(images: Tensor) -> Tensor:
-    kernel = _gaussian(images.shape[-1] / 64, images.device, images.dtype)
-    return filter2d_separable(images, kernel, kernel, "reflect")
+    blur = _blur(images.shape[-1], images.device, images.dtype)
+    return blur @ images @ blur.mT
 
 
 @cache
-def _gaussian(sigma: float, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(1, taps), made once, as the luma."""
+def _blur(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(S, S): the Gaussian along one axis, reflected at the borders, as a matrix: several times as fast as a filter.
+
+    Made once, as the luma.
+    """
+    sigma = size / 64
     with torch.inference_mode(False):
-        return get_gaussian_kernel1d(2 * ceil(2 * sigma) + 1, sigma, device=device, dtype=dtype)
+        kernel = get_gaussian_kernel1d(2 * ceil(2 * sigma) + 1, sigma, device=device, dtype=dtype)
+        none = torch.ones_like(kernel[:, :1])
+        taps = torch.eye(size, device=device, dtype=dtype)[None, None]
+        return filter2d_separable(taps, none, kernel, "reflect")[0, 0]
 
 
 def cutout(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:

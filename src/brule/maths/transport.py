@@ -22,7 +22,8 @@ def apply(matrices: Tensor, points: Tensor) -> Tensor:
     """matrices (B, 2, 2) or (B, K, 2, 2) times column vectors (B, K, 2)."""
     if matrices.dim() == 3:
         matrices = matrices[:, None]
-    return (matrices * points[..., None, :]).sum(-1)
+    (a, b, c, d), (x, y) = matrices.flatten(-2).unbind(-1), points.unbind(-1)
+    return torch.stack((a * x + b * y, c * x + d * y), dim=-1)  # a product over axes of two is ten times as slow
 
 
 def inverse(matrices: Tensor, least: float = 1e-3) -> Tensor:

@@ -17,7 +17,7 @@ from brule.maths.images import mirror_all
 from brule.maths.photometric import cutout, jitter
 from brule.maths.warps import Warp, towards
 from brule.method import losses, ranks
-from brule.method.context import Batch, Landmarks, Networks, Settings, landmarks
+from brule.method.context import Batch, Landmarks, Networks, Settings
 
 SHAPES_PER_MODE = 5
 """A mode of fewer shapes is an accident of the few that were given."""
@@ -208,6 +208,11 @@ class Geometry:
     def _seen(self, I: Tensor) -> Tensor:
         """The teacher's points of I; with a view g⁻¹ X(gI), a fresh g of this family for each image."""
         if self.stage.view is None:
-            return landmarks(self.n.E_ema, I, self.s).X_L
+            return self._points(I)
         g = Warp.sample(self.s.families[self.stage.view], len(I), I.shape[-1], self.generator)
-        return g.origins(landmarks(self.n.E_ema, g.images(I), self.s).X_L)
+        return g.origins(self._points(g.images(I)))
+
+    def _points(self, I: Tensor) -> Tensor:
+        with self.s.autocast():
+            logits = self.n.E_ema(I)[-1]
+        return heatmaps.soft_argmax(logits)
