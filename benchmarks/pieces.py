@@ -13,6 +13,7 @@ from unittest import mock
 import straightforward
 import torch
 
+from brule.maths import heatmaps
 from brule.maths.warps import Warp
 from brule.method import algorithm2, context, geometry, losses
 from brule.method.batches import Batches
@@ -57,6 +58,7 @@ def pieces(training: Training) -> list[Piece]:
         Piece("averages", context.Average, "update_parameters", plain.update_parameters),
     ]
     inside = [
+        Piece(None, heatmaps, "soft_argmax", plain.soft_argmax),
         Piece(None, layers, "convolve", plain.convolve),
         Piece(None, layers.ModulatedConv, "forward", plain.modulated),
         Piece(None, layers.ToRGB, "forward", plain.to_rgb),

@@ -89,6 +89,15 @@ def geometric_regulariser(logits: list[Tensor], gX: Tensor, entropy: float, coor
     return total / len(logits)
 
 
+@torch.no_grad()
+def soft_argmax(logits: Tensor) -> Tensor:
+    """X_L out of a softmax and products of whole maps."""
+    axis = centres(logits.shape[-1], logits.float())
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    L = logits.float().flatten(2).softmax(-1).view_as(logits)
+    return torch.stack(((L * x).sum((2, 3)), (L * y).sum((2, 3))), dim=-1)
+
+
 def barycenter_regulariser(X_L: Tensor, X_b: Tensor, terms: BarycenterTerms) -> Tensor:
     """R_b with transport between the clouds, one image after the other: POT's `emd` for A, `emd2` for each distance.
 

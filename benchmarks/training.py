@@ -139,8 +139,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/training.json"))
     parser.add_argument("--readme", action="store_true", help="put the tables into benchmarks/README.md as well")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     parameters = config.read(args.parameters)
+    machine.keep(machine.Pace(args.threads, parameters.machine.precision))
     changes: dict[str, int | None] = {"adversarial_every": None}  # all of Algorithm 1 is timed, D's turn included
     if args.batch:
         changes |= {"batch_size": args.batch, "gan_batch_size": max(1, args.batch // 2)}

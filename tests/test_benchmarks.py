@@ -11,6 +11,7 @@ from torch import Tensor
 from brule import config
 from brule.errors import BruleError
 from brule.maths.family import Family
+from brule.maths.heatmaps import soft_argmax
 from brule.networks.layers import EqualConv, ModulatedConv, ToRGB
 from brule.stages import experiments
 
@@ -55,6 +56,11 @@ def value_and_gradient(function, x: Tensor) -> tuple[Tensor, Tensor]:
 def test_single_pieces_have_the_same_value_and_gradient(name: str) -> None:
     x, ours, theirs = training.pairs(config.parse(TINY))[name]
     torch.testing.assert_close(value_and_gradient(ours, x), value_and_gradient(theirs, x), atol=1e-4, rtol=1e-3)
+
+
+def test_the_exchanged_soft_argmax_is_the_same() -> None:
+    logits = 3 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(straightforward.soft_argmax(logits), soft_argmax(logits))
 
 
 @pytest.mark.parametrize("resample", ["none", "up", "down"])

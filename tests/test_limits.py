@@ -11,7 +11,7 @@ import pytest
 from brule import config
 from brule.data.prepared import read_manifest
 from brule.documents import DEEPEST, LARGEST_YAML, parse_json, parse_yaml
-from brule.errors import LONGEST, BruleError, brief, quoted
+from brule.errors import LONGEST, BruleError, brief, counted, quoted
 from brule.stages import experiments, table
 
 ROOT = Path(__file__).parents[1]
@@ -214,6 +214,10 @@ def test_a_sentence_is_one_line_that_keeps_the_file_and_the_mend_whatever_the_na
     assert told.startswith(f"raw/{name[0] if name[0].isprintable() else repr(name[0])[1:-1]}")
     assert told.endswith(": does not exist; correct the path")
     assert str(BruleError(told)) == told
+
+
+def test_one_of_a_thing_is_singular() -> None:
+    assert [counted(number, "photo") for number in (0, 1, 12)] == ["0 photos", "1 photo", "12 photos"]
 
 
 def test_a_name_is_shown_letter_by_letter() -> None:

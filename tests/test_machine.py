@@ -1,5 +1,9 @@
 """How a run computes here: what is given is used, what is left open follows from the processor."""
 
+import ctypes
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -59,3 +63,21 @@ def test_each_process_has_a_gpu_of_its_own_in_turn(monkeypatch: pytest.MonkeyPat
 
 def test_the_cores_are_shared_out() -> None:
     assert [machine.share(workers) for workers in (1, 2, 3, 9)] == [4, 2, 1, 1]
+
+
+FAULTS = """
+import resource, torch
+from brule import machine
+machine.keep(machine.Pace(1, "float32"))
+def fill(): torch.ones(2**24)  # 64 MiB, freed at once
+for _ in range(32): fill()  # old glibc takes a few turns until a block is found again
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(8): fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
+def test_freed_memory_stays_with_the_process() -> None:
+    ran = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 2**10, "the kernel handed out pages again, of which eight such tensors have 2**17"

@@ -52,6 +52,11 @@ def quoted(value: object) -> str:
         return "a number of thousands of digits"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 photo`, `12 photos`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def brief(text: str) -> str:
     """A text on one line, of at most 60 characters: a longer one ends in a …"""
     line = _escaped(public(text[:_READ])[: MOST + 1])

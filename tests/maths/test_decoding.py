@@ -1,11 +1,11 @@
-"""H(L ‖ gL) and X_L in one pass: equal to the plain composition, with the gradient of finite differences."""
+"""H(L ‖ gL) and X_L in one pass, or X_L alone: as the plain composition, with the gradient of finite differences."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from brule.maths import heatmaps
-from brule.maths.heatmaps import decode
+from brule.maths.heatmaps import decode, soft_argmax
 
 
 def case(dtype: torch.dtype = torch.float32, size: int = 16, scale: float = 3.0) -> tuple[Tensor, Tensor]:
@@ -39,6 +39,18 @@ def test_the_plain_composition_gives_the_same(dtype: torch.dtype, scale: float):
     for one, other in zip(decode(logits, target), plain(logits, target), strict=True):
         torch.testing.assert_close(one, other)
     torch.testing.assert_close(gradient(decode, logits, target), gradient(plain, logits, target))
+    torch.testing.assert_close(soft_argmax(logits), plain(logits, target)[1])
+
+
+@pytest.mark.parametrize("images", [0, 1, 5])
+def test_a_few_images_at_a_time_give_the_same_as_all_at_once(images: int, monkeypatch: pytest.MonkeyPatch):
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(images, 3, 8, 8, generator=random).requires_grad_()
+    target = torch.rand(images, 3, 2, generator=random)
+    wanted = (*decode(logits, target), gradient(decode, logits, target), soft_argmax(logits))
+    monkeypatch.setattr(heatmaps, "PART", 2 * logits[:1].numel() + 1)  # two images, and the last one alone
+    found = (*decode(logits, target), gradient(decode, logits, target), soft_argmax(logits))
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
 
 
 def test_gradient_against_finite_differences():
@@ -65,6 +77,7 @@ def test_half_precision_is_promoted_once_and_its_gradient_comes_back_as_it_was()
     half = logits.detach().bfloat16().requires_grad_()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         H, X = decode(half, target)
+        assert torch.equal(soft_argmax(half), X)
     assert H.dtype == X.dtype == torch.float32
     full = half.detach().float().requires_grad_()
     torch.testing.assert_close((H, X), decode(full, target))

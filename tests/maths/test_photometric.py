@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
+from brule.maths import photometric
 from brule.maths.photometric import cutout, jitter
 
 
@@ -40,6 +42,13 @@ def test_jitter_moves_no_edge():
     step[..., 16:] = 0.5
     changed = jitter(step, 0.4, _seeded(1)).mean((1, 2))
     assert (changed.diff(dim=-1).argmax(-1) == 15).all()
+
+
+@pytest.mark.parametrize(("size", "taps", "sigma"), [(32, 3, 0.5), (64, 5, 1.0), (256, 17, 4.0)])
+def test_the_blur_is_kornias(size: int, taps: int, sigma: float):
+    images = torch.rand(2, 3, size, size, generator=_seeded())
+    expected = gaussian_blur2d(images, (taps, taps), (sigma, sigma), "reflect")
+    torch.testing.assert_close(photometric._blurred(images), expected)
 
 
 def test_cutout_blanks_one_flat_rectangle_in_the_chosen_images():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule import cli, files
-from brule.errors import BruleError
+from brule.errors import BruleError, counted
 from brule.terminal import track
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ def _shapes(args: argparse.Namespace, gan: Gan, detector: Detector) -> Shapes:
     shapes = landmarks.read_shapes(path).points if args.shapes else prepared.load_shapes(prepared.CROPS)
     if shapes.shape[1:] != (gan.landmarks, 2) or not len(shapes):
         raise BruleError(
-            f"{path}: its shapes have {shapes.shape[1]} landmarks, but the GAN draws {gan.landmarks}; give --shapes "
-            "with as many landmarks"
+            f"{path}: its shapes have {counted(shapes.shape[1], 'landmark')}, but the GAN draws {gan.landmarks}; give "
+            "--shapes with as many landmarks"
         )
     return framed(shapes, detector.framing, path) if args.shapes else shapes.astype(np.float64)
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from brule.errors import counted
+
 if TYPE_CHECKING:
     from brule.data.schemes import Scheme
     from brule.stages.proposal import Proposal
@@ -102,7 +104,8 @@ def _photos(found: Proposal) -> Iterator[str]:
 
 def _shapes(found: Proposal) -> Iterator[str]:
     count, landmarks = found.shapes.points.shape[:2]
-    yield f"Shapes: {count} of {landmarks} landmarks{'' if found.given else ', those of the photos themselves'}."
+    origin = "" if found.given else ", those of the photos themselves"
+    yield f"Shapes: {count} of {counted(landmarks, 'landmark')}{origin}."
     yield from _mirror(found.scheme)
     allowed, wanted = found.modes
     if count < FEW:

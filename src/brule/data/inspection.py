@@ -15,7 +15,7 @@ from brule.data.crop import around
 from brule.data.faults import attempt, raise_all
 from brule.data.landmarks import Points, read_pts
 from brule.data.layouts import Found
-from brule.errors import BruleError
+from brule.errors import BruleError, counted
 from brule.terminal import track
 
 _SIDE = 64
@@ -65,7 +65,7 @@ def admit(found: Sequence[Found], count: int | None = None) -> None:
         for number, points in landmarks.items():
             path = found[number].points
             if len(points) != wanted:
-                counts = f"has {len(points)} landmarks, {those} {wanted}"
+                counts = f"has {counted(len(points), 'landmark')}, {those} {wanted}"
                 failed.append(BruleError(f"{path}: {counts}; make them agree"))
             elif number in sizes and (fault := _fault(points, *sizes[number])):
                 failed.append(BruleError(f"{path}: {fault}"))

@@ -22,7 +22,7 @@ from brule.data.forms.objects import File, Sizes, gather, nothing_known
 from brule.data.labels import Labels, Points, as_names, as_point
 from brule.data.schemes import Scheme
 from brule.documents import parse_json, read_text
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, counted, quoted
 
 __all__ = ["Labels", "Points", "format_pts", "read_pts", "read_shapes", "to_json"]
 _READ_AS_JSON = '{"names": [...], "shapes": [[[x, y], ...], ...]}'
@@ -114,7 +114,9 @@ def _read_folder(folder: Path, origin: Path, sizes: Sizes) -> Labels:
         if isinstance(shape, BruleError):
             failed.append(shape)
         elif len(shape) != usual:
-            failed.append(BruleError(f"{file}: has {len(shape)} landmarks, most have {usual}; make them agree"))
+            failed.append(
+                BruleError(f"{file}: has {counted(len(shape), 'landmark')}, most have {usual}; make them agree")
+            )
     raise_all(failed)
     return Labels(np.stack(shapes))
 
@@ -144,7 +146,9 @@ def _read_json(path: Path) -> Labels:
             raise BruleError(f"{path}: shape {index} is not a list of [x, y]; write {_READ_AS_JSON}")
         shapes.append([as_point(point, f"{path}: shape {index}") for point in shape])
         if len(shape) != len(shapes[0]):
-            raise BruleError(f"{path}: shape {index} has {len(shape)} landmarks, not {len(shapes[0])}; make them agree")
+            raise BruleError(
+                f"{path}: shape {index} has {counted(len(shape), 'landmark')}, not {len(shapes[0])}; make them agree"
+            )
     points = np.array(shapes)
     images, sizes = _images(raw.get("images"), len(points), path), _sizes(raw.get("sizes"), len(points), path)
     return Labels(points, scheme_of(raw, points.shape[1], path), images, sizes)

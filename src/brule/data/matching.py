@@ -18,7 +18,7 @@ from brule.data.labels import Labels, Points
 from brule.data.landmarks import format_pts, read_shapes
 from brule.data.layouts import Found
 from brule.data.schemes import Scheme
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, counted, quoted
 
 KEY = "data.labels"
 
@@ -30,7 +30,7 @@ class Images:
         self.by_file: dict[str, list[Found]] = defaultdict(list)
         self.by_upload: dict[str, list[Found]] = defaultdict(list)
         for each in found:
-            name = composed(PurePosixPath(each.name).name)
+            name = _composed(PurePosixPath(each.name).name)
             self.by_file[name].append(each)
             self.by_upload[_uploaded(name)].append(each)
         self.measured = functools.cache(photos.size)
@@ -40,10 +40,10 @@ class Images:
 
         If there is none, a server may have changed the name when the image was uploaded.
         """
-        parts = PurePosixPath(composed(name).replace("\\", "/")).parts[::-1]
+        parts = PurePosixPath(_composed(name).replace("\\", "/")).parts[::-1]
         file = parts[0] if parts else ""
         same = self.by_file.get(file) or self.by_upload.get(file, [])
-        length = {each.name: _agreeing(parts[1:], PurePosixPath(composed(each.name)).parts[-2::-1]) for each in same}
+        length = {each.name: _agreeing(parts[1:], PurePosixPath(_composed(each.name)).parts[-2::-1]) for each in same}
         return [each for each in same if length[each.name] == max(length.values())]
 
     def size(self, name: str) -> Size | None:
@@ -52,7 +52,7 @@ class Images:
         return self.measured(found[0].image) if len(found) == 1 else None
 
 
-def composed(name: str) -> str:
+def _composed(name: str) -> str:
     """A name in one spelling: an archive made by macOS writes ä as a and two dots."""
     return unicodedata.normalize("NFC", name)
 
@@ -152,7 +152,9 @@ def agree(labels: Labels, shapes: Labels) -> tuple[Labels, Labels]:
     """
     count, other = labels.points.shape[1], shapes.points.shape[1]
     if count != other:
-        raise BruleError(f"{KEY}: has {count} landmarks but data.shapes has {other}; give both the same landmarks")
+        raise BruleError(
+            f"{KEY}: has {counted(count, 'landmark')} but data.shapes has {other}; give both the same landmarks"
+        )
     if labels.scheme is None or shapes.scheme is None:
         scheme = labels.scheme or shapes.scheme
         return _with(labels, scheme), _with(shapes, scheme)

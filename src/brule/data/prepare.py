@@ -25,7 +25,7 @@ from brule.data.layouts import Record, Split
 from brule.data.prepared import read_manifest, read_scheme
 from brule.data.schemes import Scheme
 from brule.data.splits import assign, halve, listed, photo_groups
-from brule.errors import BruleError
+from brule.errors import BruleError, counted
 from brule.terminal import track
 
 
@@ -273,7 +273,8 @@ def _check_counts(raw: Path, crops: Sequence[Crop], landmarks: int) -> None:
         if crop.landmarks is not None and len(crop.landmarks) != landmarks:
             path = raw / str(crop.record.points)
             raise BruleError(
-                f"{path}: has {len(crop.landmarks)} landmarks but the shapes have {landmarks}; make them agree"
+                f"{path}: has {counted(len(crop.landmarks), 'landmark')} but the shapes have {landmarks}; "
+                "make them agree"
             )
 
 

@@ -24,7 +24,7 @@ from brule.data.matching import agree
 from brule.data.prepare import SPLITS, Crop, frame, framed
 from brule.data.prepared import Crops
 from brule.data.schemes import Scheme
-from brule.errors import BruleError
+from brule.errors import BruleError, counted
 from brule.figures import contact
 from brule.maths import transport
 from brule.maths.images import mirror_all
@@ -217,7 +217,7 @@ def _shapes(location: str | None, photos: Photos, told: Labels | None) -> Labels
         if len(points) != count:
             others = f"the shapes have {count}" if location else f"others have {count}"
             raise BruleError(
-                f"{photos.found[number].points}: has {len(points)} landmarks but {others}; make them agree"
+                f"{photos.found[number].points}: has {counted(len(points), 'landmark')} but {others}; make them agree"
             )
     if location is None:
         return Labels(np.stack(list(photos.landmarks.values())), told.scheme if told else None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
+from brule.errors import counted
 
 Facts = Mapping[str, Any]
 
@@ -119,12 +120,7 @@ def verdict(scores: Facts) -> str:
 def basis(scores: Facts) -> str:
     """What the error of a split rests on: `± 0.35, 12 photos`. The margin is that of the 95 % interval, if known."""
     margin = scores.get("margin")
-    return ("" if margin is None else f"± {margin:.2f}, ") + photos(scores["images"])
-
-
-def photos(count: int) -> str:
-    """`1 photo`, `12 photos`."""
-    return f"{count} photo" if count == 1 else f"{count} photos"
+    return ("" if margin is None else f"± {margin:.2f}, ") + counted(scores["images"], "photo")
 
 
 def warnings(report: Facts) -> list[str]:
@@ -133,7 +129,7 @@ def warnings(report: Facts) -> list[str]:
     few = {name: count for name, count in few.items() if 0 < count < FEW}
     if not few:
         return []
-    errors = " and ".join(f"the {name} error rests on {photos(count)}" for name, count in few.items())
+    errors = " and ".join(f"the {name} error rests on {counted(count, 'photo')}" for name, count in few.items())
     keys = " or ".join(f"`prepare.{name}`" for name in few)
     return [
         f"Read it with caution: {errors}. With fewer than {FEW}, another choice of photos may give quite another "
@@ -143,7 +139,7 @@ def warnings(report: Facts) -> list[str]:
 
 def heads(report: Facts) -> list[str]:
     """The column heads of the table of errors, each with the number of photos that its column rests on."""
-    return [f"{head} ({photos(report[split]['images'])})" for (split, _), head in COLUMNS.items()]
+    return [f"{head} ({counted(report[split]['images'], 'photo')})" for (split, _), head in COLUMNS.items()]
 
 
 def errors(report: Facts) -> list[list[str]]:

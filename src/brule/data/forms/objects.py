@@ -11,7 +11,7 @@ import numpy as np
 
 from brule.data.labels import Labels, Points, as_names
 from brule.data.schemes import Scheme
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, counted, quoted
 
 Size = tuple[int, int]
 """Width and height of an image as it is displayed, in pixels."""
@@ -167,7 +167,9 @@ def numbered(objects: Sequence[tuple[str, int]]) -> tuple[str, ...]:
     errors call them and their number of landmarks, have as many."""
     for where, count in objects:
         if count != objects[0][1]:
-            raise BruleError(f"{where}: has {count} landmarks, {objects[0][0]} {objects[0][1]}; make them agree")
+            raise BruleError(
+                f"{where}: has {counted(count, 'landmark')}, {objects[0][0]} {objects[0][1]}; make them agree"
+            )
     return tuple(map(str, range(objects[0][1] if objects else 0)))
 
 

@@ -12,7 +12,7 @@ from brule.data import photos
 from brule.data.forms.objects import HALF, File, Marked, Proposal, Size, Sizes, numbered, printable
 from brule.data.labels import as_point
 from brule.data.schemes import Scheme
-from brule.errors import BruleError, quoted
+from brule.errors import BruleError, counted, quoted
 
 _MISSING = [-1.0, -1.0]
 """What tpsDig writes for a landmark that cannot be seen."""
@@ -74,7 +74,9 @@ def _points(path: Path, lines: Sequence[tuple[int, str]], at: int, where: str, c
     own = lines[at : at + int(count)]
     points = [as_point(line.split(), f"{path}, line {number}") for number, line in own if "=" not in line]
     if len(points) != int(count):
-        raise BruleError(f"{where}: announces {count} landmarks but {len(points)} follow; correct the file")
+        raise BruleError(
+            f"{where}: announces {counted(int(count), 'landmark')} but {len(points)} follow; correct the file"
+        )
     return points
 
 
