@@ -98,20 +98,23 @@ def pace(device: torch.device, threads: int, precision: str) -> Pace:
 
 
 def keep(pace: Pace) -> None:
-    """Compute with this number of threads from now on. Another number would change the order of sums."""
+    """Compute with this number of threads from now on, and keep freed memory.
+
+    Another number of threads would change the order of sums.
+    """
     torch.set_num_threads(pace.threads)
-    _hoard()
+    _keep_memory()
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Their numbers in glibc's malloc.h."""
 
 
-def _hoard() -> None:
+def _keep_memory() -> None:
     """From now on memory that is freed stays with this process, for its next tensors.
 
-    glibc gives every large block back at once, and the kernel clears its pages anew for the next tensor: a tenth of an
-    iteration at 128 px. Other C libraries are left as they are.
+    glibc gives every large block back at once, and the kernel clears its pages anew for the next tensor, thousands in
+    each iteration. Other C libraries are left as they are.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:

@@ -19,7 +19,7 @@ from brule.method.training import Training
 from brule.stages.train import read_inputs
 
 COMMITTED = Path(__file__).with_name("numbers.json")
-TOLERANCE = 5e-3
+TOLERANCE = 2e-3
 """Relative. Processors differ in the order of their sums; five iterations let that grow to some 1e-4."""
 NAMES = ["left eye", "right eye", "nose", "left corner", "right corner"]
 SETTLED = {"target": "teacher", "modes": 2, "keep": 0.25, "view": "paper", "warp": "strong", "regularise": False}
@@ -49,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "supervised": {"stages": {"joint": JOINT}, "train": {"mode": "supervised"}},
     "small images, tied styles": {
+        "seed": 1,  # with 0, the rounding of a sum decides a step, and processors differ
         "stages": {"warm": ENCODER["warm"] | {"image_size": 32}, "joint": JOINT},
         "loss": {"styles": 10},
         "train": {"adversarial_every": 2, "restore_every": 1},
