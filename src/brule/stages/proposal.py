@@ -107,27 +107,18 @@ def propose(
         stands = proposed(photos, prior)
         if fill is not None:
             stands = stands._replace(fill=fill, measured=0)
-        overrides = _overrides(location, shapes, labels, prior, stands, base["prepare"])
+        overrides = _overrides(location, shapes, labels, prior, stands, base)
         if not gan:
             overrides["stages"] = _without_gan(base["stages"])
         if fine:
             overrides = experiments.merge(overrides, experiments.load(experiment.parent, "fine"))
         settings = config.parse(experiments.merge(base, overrides), str(experiment))
-        records = [_record(each) for each in photos.found]
-        spare = shapes is not None and settings.train.mode == "unsupervised"
-        crops = framed(folder, records, settings.prepare, settings.seed, (), measure_first=spare)  # as `prepare` will
-        splits: dict[str, int] = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
-        _check(location, splits)
+        crops = _crops(folder, photos, settings, measured_first=shapes is not None)
+        splits = _splits(location, crops)
         scheme = prior.scheme or Scheme.of(prior.points.shape[1])
         flip = scheme.flip if settings.augment.flip else None
-        shown = _some([crop for crop in crops if crop.split == "train"], SHOWN, settings.seed)
-        pictures = _cut(folder, shown, max(SHARP, settings.prepare.image_size))
         framed_shapes = np.stack([frame(shape, settings.prepare, shapes or location)[1] for shape in prior.points])
         X_b = _barycenter(framed_shapes, settings, flip)
-        seconds = _seconds(folder, crops, framed_shapes, X_b, scheme, settings, splits["validation"])
-        wanted = max((stage.modes or 0 for stage in settings.stages.values() if stage.iterations), default=0)
-        every = len(prior.points) * (2 if flip else 1)  # the training adds their mirror images
-        placed = any(crop.square for crop in crops if crop.split == "train")
         proposal = Proposal(
             name=name,
             photos=photos,
@@ -137,18 +128,17 @@ def propose(
             frame=stands,
             splits=splits,
             twins=len(crops) - len({crop.group for crop in crops}),
-            modes=(min(wanted, every // SHAPES_PER_MODE) if placed else 0, wanted),
+            modes=_modes(crops, len(prior.points) * (2 if flip else 1), settings),  # training adds their mirror images
             named=len({number for number in named(photos, prior) if number >= 0}),
-            seconds=seconds,
+            seconds=_seconds(folder, crops, framed_shapes, X_b, scheme, settings, splits["validation"]),
             image_size=settings.prepare.image_size,
             experiment=experiment,
             sheet=sheet,
         )
-        heading = f"{name}: {len(scheme.names)} landmarks, the mean shape X_b as training will place it at first"
-        wide = f"X_b takes up {np.ptp(X_b[:, 0]):.2f} of a crop's width"
-        note = f"prepare.crop_fill is {stands.fill:g}; {wide}. The numbers of the landmarks count from 0."
+        shown = _some(_training(crops), SHOWN, settings.seed)
+        pictures = _cut(folder, shown, max(SHARP, settings.prepare.image_size))
         with files.atomic(sheet) as drawn, files.atomic(experiment) as written:
-            contact.sheet(pictures, np.repeat(X_b[None], len(pictures), 0), scheme, drawn, heading, note)
+            _draw(proposal, pictures, X_b, drawn)
             written.write_text(_text(proposal, overrides, gan, fine), encoding="utf-8")
     return proposal
 
@@ -229,25 +219,44 @@ def _record(found: Found) -> Record:
     return Record(found.name, points, found.group, None, False, None)
 
 
-def _check(location: str, splits: Mapping[str, int]) -> None:
-    for count in splits.values():
-        if not count:
-            total = sum(splits.values())
-            held = f"{total} photo{'s' if total > 1 else ''}, too few for one in each of {', '.join(SPLITS)}"
-            raise BruleError(f"{location}: holds {held}; give more photos")
+def _crops(folder: Path, photos: Photos, settings: Config, measured_first: bool) -> list[Crop]:
+    """As `prepare` will frame and split them."""
+    records = [_record(each) for each in photos.found]
+    spare = measured_first and settings.train.mode == "unsupervised"
+    return framed(folder, records, settings.prepare, settings.seed, (), measure_first=spare)
+
+
+def _training(crops: list[Crop]) -> list[Crop]:
+    return [crop for crop in crops if crop.split == "train"]
+
+
+def _splits(location: str, crops: list[Crop]) -> dict[str, int]:
+    """The crops in every split; raise BruleError if one is empty."""
+    splits: dict[str, int] = {split: sum(crop.split == split for crop in crops) for split in SPLITS}
+    if not all(splits.values()):
+        held = f"{counted(len(crops), 'photo')}, too few for one in each of {', '.join(SPLITS)}"
+        raise BruleError(f"{location}: holds {held}; give more photos")
+    return splits
+
+
+def _modes(crops: list[Crop], shapes: int, settings: Config) -> tuple[int, int]:
+    """As `Proposal.modes`."""
+    wanted = max((stage.modes or 0 for stage in settings.stages.values() if stage.iterations), default=0)
+    placed = any(crop.square for crop in _training(crops))
+    return min(wanted, shapes // SHAPES_PER_MODE) if placed else 0, wanted
 
 
 def _overrides(
-    location: str, shapes: str | None, labels: str | None, prior: Labels, stands: Frame, usual: Mapping[str, Any]
+    location: str, shapes: str | None, labels: str | None, prior: Labels, stands: Frame, base: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What differs from params.yaml, whose section `prepare` is `usual`."""
+    """What differs from params.yaml, which is `base`."""
     data: dict[str, Any] = {"source": "folder", "location": _lasting(location)}
     data |= {"shapes": _lasting(shapes)} if shapes else {}
     data |= {"labels": _lasting(labels)} if labels else {}
     if prior.scheme and prior.scheme.normaliser:
         data["normaliser"] = list(prior.scheme.normaliser)
     prepare = {"crop_fill": stands.fill, "crop_lift": stands.lift}
-    return {"data": data, "prepare": {key: value for key, value in prepare.items() if value != usual[key]}}
+    return {"data": data, "prepare": {key: value for key, value in prepare.items() if value != base["prepare"][key]}}
 
 
 def _without_gan(stages: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,12 +295,21 @@ def _seconds(
     settings: Config,
     validated: int,
 ) -> float:
-    some = _some([crop for crop in crops if crop.split == "train"], TRIED, settings.seed)
+    some = _some(_training(crops), TRIED, settings.seed)
     images = _cut(folder, some, settings.prepare.image_size)
     framed = [crop.square is not None for crop in some]
     seen = Crops(images, None, pd.DataFrame({"framed": framed, "labelled": False}))
     inputs = Inputs(seen, seen, seen, scheme, X_b, shapes.astype(np.float32))
     return forecast.seconds(settings, inputs, machine.device(settings.machine.device), validated)
+
+
+def _draw(proposal: Proposal, crops: npt.NDArray[np.uint8], X_b: npt.NDArray[np.float32], path: Path) -> None:
+    """The sheet: X_b on each of the crops."""
+    scheme = proposal.scheme
+    heading = f"{proposal.name}: {len(scheme.names)} landmarks, the mean shape X_b as training will place it at first"
+    wide = f"X_b takes up {np.ptp(X_b[:, 0]):.2f} of a crop's width"
+    note = f"prepare.crop_fill is {proposal.frame.fill:g}; {wide}. The numbers of the landmarks count from 0."
+    contact.sheet(crops, np.repeat(X_b[None], len(crops), 0), scheme, path, heading, note)
 
 
 def _text(proposal: Proposal, overrides: Mapping[str, Any], gan: bool, fine: bool) -> str:
