@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from brule.data import prepared
 from brule.data.crop import Points
-from brule.data.landmarks import read_pts
 from brule.data.photos import picture
+from brule.data.pts import read_pts
 from brule.detector.model import Detector
 from brule.detector.prediction import Box
 from brule.errors import BruleError

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 
 Points = npt.NDArray[np.float64]
 
@@ -172,6 +172,8 @@ def main() -> None:
 
 def draw(folder: Path, count: int = 300, labelled: int = 40) -> None:
     """Write the photos, the landmarks of some of them, and the shapes."""
+    if folder.exists():
+        sys.exit(f"{folder}: exists already; give the name of a new folder")
     folder.mkdir(parents=True)
     for number in range(count):
         image, points = photo(np.random.default_rng([0, number]))

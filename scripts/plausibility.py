@@ -23,8 +23,8 @@ from scipy.stats import spearmanr
 
 from brule.data import prepared
 from brule.data.crop import SUFFIXES, Pixels, Points, Square, around, cut_file
-from brule.data.landmarks import read_pts
 from brule.data.photos import read
+from brule.data.pts import read_pts
 from brule.detector.model import Detector
 from brule.detector.plausibility import THRESHOLD
 from brule.errors import BruleError

@@ -33,7 +33,7 @@ FLOORS = (
     ("config", "terminal"),
     ("maths",),
     ("networks", "synthetic", "files", "documents"),
-    ("errors",),
+    ("errors", "cores"),
 )
 # A room that may look at less than what lies below it.
 ALLOWED: dict[str, tuple[str, ...]] = {
@@ -83,6 +83,7 @@ LIBRARIES: dict[str, set[str]] = {
     "method.losses": {"torch"},
     "data": {"numpy", "scipy", "pandas", "PIL", "pooch"},
     "data.landmarks": {"numpy"},
+    "data.pts": {"numpy"},
     "data.prepare": {"numpy", "pydantic"},
     "synthetic": {"numpy", "scipy", "PIL"},
     "config": {"pydantic"},
@@ -93,7 +94,7 @@ LIBRARIES: dict[str, set[str]] = {
 }
 # What decides nothing of a stage's outputs: how it is called, told, drawn and recorded.
 INDIFFERENT = (
-    *("config", "documents", "errors", "files", "machine", "terminal"),
+    *("config", "cores", "documents", "errors", "files", "machine", "terminal"),
     *("tracking", "figures", "detector", "stages", "data"),
 )
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 import brule
 from brule.cli import command
-from brule.data.landmarks import read_pts, read_shapes
+from brule.data.landmarks import read_shapes
+from brule.data.pts import read_pts
 from brule.data.schemes import Scheme
 from brule.detector.model import save
 from brule.networks.hourglass import LandmarkEncoder

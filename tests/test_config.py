@@ -57,11 +57,14 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"model": {"map_size": 128}}, r"model\.map_size 128 must divide prepare\.image_size 64"),
         ({"seed": True}, r"seed = True: should be a number"),
         ({"loss": {"c7": True}}, r"loss\.c7 = True: should be a number"),
+        ({"loss": {"styles": True}}, r"loss\.styles = True: should be a number"),
+        ({"stages": {"main": STAGE | {"modes": True}}}, r"stages\.main\.modes = True: should be a number"),
         ({"optimiser": {"ema": False}}, r"optimiser\.ema = False: should be a number"),
         ({"loss": 3}, r"loss = 3: is a group of parameters, not a value; set one of them, as loss\.NAME"),
         ({"warp": None}, r"warp = None: is a group of parameters"),
         ({"data": {"normaliser": 3}}, r"data\.normaliser = 3: should be a list, as in \[36, 45\]"),
         ({"machine": {"device": "gpu"}}, r"machine\.device = 'gpu': is not a device; use auto, cpu or cuda"),
+        ({"machine": {"device": "mps"}}, r"machine\.device = 'mps': is not a device; use auto, cpu or cuda"),
         ({"tracking": {"model": "a/b"}}, r"tracking\.model = 'a/b': "),
         ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),
         ({"train": {}}, r"train\.mode is missing; params\.yaml as committed shows its default"),
@@ -110,7 +113,7 @@ def test_a_wrong_parameter_is_named_in_one_sentence(sections: dict[str, Any], se
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])
 def test_a_file_that_is_no_mapping_is_refused(raw: object):
-    with pytest.raises(BruleError, match=r"^p\.yaml: "):
+    with pytest.raises(BruleError, match=r"^p\.yaml: holds no parameters; params\.yaml as committed shows them$"):
         config.parse(raw, "p.yaml")
 
 

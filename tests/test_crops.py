@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from brule.data.crop import DVE, around, cut_file, to_units
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.detector.prediction import Prediction

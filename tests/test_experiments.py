@@ -180,6 +180,62 @@ def test_the_command_that_is_shown_has_no_secrets(project: Path, capsys: pytest.
     assert "data.location" in shown and "pass" not in shown and "x1" not in shown
 
 
+DVC = """
+import pathlib, sys
+names, words = pathlib.Path("names"), sys.argv[2:]
+there = names.read_text().split() if names.exists() else []
+if words[0] == "list":
+    print(*there)
+elif words[0] == "rename":
+    there = [word for word in there if word not in words[-2:]] + [words[-1]]
+elif words[0] == "remove":
+    there.remove(words[-1])
+elif words[0] == "run":
+    with open("seen", "a") as seen:
+        print(*there, file=seen)
+    if pathlib.Path("fails").exists():
+        sys.exit(3)
+    there += [] if "--queue" in words else [words[2]]
+names.write_text(" ".join(there))
+"""
+
+
+def test_an_earlier_experiment_goes_only_when_the_new_one_is_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiments, "_DVC", (sys.executable, "-c", DVC))
+    wanted = experiments.plan(project, "half")
+    names, fails = project / "names", project / "fails"
+    assert experiments.run(project, "half", wanted) == 0
+    with pytest.raises(BruleError, match=r"experiment half already exists on this commit .*; --force replaces it"):
+        experiments.run(project, "half", wanted)
+    fails.touch()
+    assert experiments.run(project, "half", wanted, replace=True) == 3
+    assert names.read_text() == "half", "the earlier one"
+    fails.unlink()
+    assert experiments.run(project, "half", wanted, replace=True) == 0
+    assert names.read_text() == "half", "the new one"
+    assert (project / "seen").read_text().splitlines() == ["", "half.before", "half.before"]
+    assert experiments.run(project, "half", wanted, ["--queue"], replace=True) == 0
+    assert names.read_text() == "half.before" and "is now called half.before" in capfd.readouterr().err
+
+
+def test_places_become_absolute_unless_git_has_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    for name in ("mine.txt", "theirs.txt", "shapes.json"):
+        Path(name).touch()
+    (project / "pictures").mkdir()
+    for words in (["init", "-q"], ["add", "theirs.txt"]):
+        subprocess.run(["git", *words], check=True)
+    overlay = experiments.overlay(
+        Path(), "half", ["data={location: pictures, shapes: shapes.json}", "prepare.labelled=mine.txt"]
+    )
+    assert overlay["data"]["location"] == str(project / "pictures")
+    assert overlay["data"]["shapes"] == str(project / "shapes.json")
+    assert overlay["prepare"]["labelled"] == str(project / "mine.txt")
+    assert experiments.overlay(Path(), "half", ["prepare.labelled=theirs.txt"])["prepare"]["labelled"] == "theirs.txt"
+
+
 def test_of_several_experiments_the_later_ones_win(project: Path) -> None:
     (project / "experiments" / "more.yaml").write_text("# More of it\nloss: {c5: 40, c6: 7}\n")
     wanted = experiments.plan(project, "half", ["loss.c6=9"], ["more"])

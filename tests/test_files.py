@@ -182,6 +182,33 @@ def test_what_a_killed_run_left_is_cleared(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["crops"]
 
 
+def test_a_kill_between_the_two_renamings_loses_nothing(tmp_path: Path):
+    (tmp_path / ".crops.old").mkdir()  # moved away, and nothing took its place
+    (tmp_path / ".crops.old" / "one").write_text("1")
+    with pytest.raises(RuntimeError), files.folder(tmp_path / "crops"):
+        raise RuntimeError
+    assert (tmp_path / "crops" / "one").read_text() == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["crops"]
+
+
+def test_ctrl_c_between_the_two_renamings_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = tmp_path / "crops"
+    with files.folder(target) as folder:
+        (folder / "one").write_text("1")
+    replace = files.os.replace
+
+    def interrupted(source: Path, place: Path) -> None:
+        if source.name == ".crops.tmp":
+            raise KeyboardInterrupt
+        replace(source, place)
+
+    monkeypatch.setattr(files.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.folder(target) as folder:
+        (folder / "two").write_text("2")
+    assert [path.name for path in target.iterdir()] == ["one"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_the_root_is_the_real_repository_where_dvc_runs_in_a_copy(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     assert files.root() == tmp_path

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from brule.cli import command
 from brule.data import prepared
-from brule.data.landmarks import format_pts, read_pts
 from brule.data.prepare import prepare
+from brule.data.pts import format_pts, read_pts
 from brule.data.schemes import Scheme
 from brule.data.sources import fetch
 from brule.detector import gan as gans

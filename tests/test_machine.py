@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from brule import machine
+from brule.errors import BruleError
 from brule.machine import Pace
 
 CPU = torch.device("cpu")
@@ -43,6 +44,15 @@ def test_what_is_left_open_follows_from_the_processor(
 def test_torch_names_the_instructions_of_this_processor() -> None:
     assert machine.pace(CPU, 1, "auto").precision in ("float32", "bfloat16")
     assert "architecture" in torch.cpu.get_capabilities()
+
+
+def test_a_device_that_is_not_there_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BruleError, match=r"machine\.device: 'mps' is not a device; use auto, cpu or cuda"):
+        machine.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BruleError, match=r"machine\.device: is cuda:7, but torch finds 1 GPU here, from cuda:0"):
+        machine.device("cuda:7")
 
 
 def test_each_process_has_a_gpu_of_its_own_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from brule import config
 from brule.cli import command, new
-from brule.data.landmarks import Labels, format_pts
+from brule.data.labels import Labels
+from brule.data.pts import format_pts
 from brule.data.schemes import IBUG68, Scheme
 from brule.figures import contact
 from brule.method.schedule import Schedule

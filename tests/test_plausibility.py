@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.detector.plausibility import PARTS, QUANTILE, Judge, Prior, radius, shrinkage, views

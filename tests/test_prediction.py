@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from brule import config
 from brule.data.crop import DVE, Framing, around, centred, cut, to_pixels, to_units
 from brule.data.schemes import Scheme
-from brule.detector import prediction
+from brule.detector import finding, prediction
 from brule.detector.model import Detector
 from brule.detector.prediction import confidence
 from brule.errors import BruleError
@@ -206,6 +206,16 @@ def test_a_search_answers_one_by_one_what_it_answers_together(judged: Detector, 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 3), (701, 13)])
 def test_a_photo_of_any_size_is_searched(judged: Detector, size: tuple[int, int]) -> None:
     assert np.isfinite(judged.predict(Image.new("RGB", size, "teal")).points).all()
+
+
+def test_of_a_long_strip_a_bounded_number_of_squares_is_looked_at(
+    judged: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = []
+    monkeypatch.setattr(finding, "cut", lambda image, square, size: cuts.append(square) or cut(image, square, size))
+    judged.predict(Image.new("RGB", (20000, 1)))
+    assert 0 < len(cuts) < 700
+    assert min(square.x for square in cuts) < 100 and max(square.x for square in cuts) > 19900
 
 
 def test_a_batch_is_one_by_one(trained: Detector, tmp_path: Path) -> None:

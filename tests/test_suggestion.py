@@ -13,9 +13,9 @@ from PIL import Image
 from brule.cli import command
 from brule.data import prepared
 from brule.data.crop import DVE
-from brule.data.landmarks import format_pts
 from brule.data.layouts import Record
 from brule.data.prepare import prepare
+from brule.data.pts import format_pts
 from brule.data.schemes import Scheme
 from brule.data.sources import fetch
 from brule.data.splits import listed
@@ -141,6 +141,21 @@ def test_without_photos_the_training_crops_are_taken(place: Path, run: Run) -> N
     crops = prepared.load(prepared.CROPS, "train", labels=False)
     assert code == 0 and set(names("next")) <= set(crops.index["name"][~crops.index["labelled"]])
     assert len(list(Path("next/photos").rglob("*.png"))) == 4
+
+
+def test_images_of_data_extra_are_not_proposed_since_nothing_reads_their_landmarks(place: Path, run: Run) -> None:
+    Path("others").mkdir()
+    for number in range(6):
+        shutil.copy("pets/2.png", f"others/{number}.png")
+    Path("shapes.csv").write_text("left_x,left_y,right_x,right_y,nose_x,nose_y\n" + "18,20,46,20,32,46\n")
+    extra = {"source": "folder", "location": "others", "use": "join"}
+    fetch(sections.data(source="folder", location="pets", shapes="shapes.csv", extra=extra), 0, Path("data/raw"))
+    prepare(Path("data/raw"), prepared.CROPS, sections.prepare(), 0)
+    index = prepared.load(prepared.CROPS, "train", labels=False).index
+    assert index["name"].str.startswith("extra/").sum() == 6
+    for flags in ((), ("--all",)):
+        run("-n", "99", "--out", f"next{len(flags)}", *flags)
+        assert all(name.startswith("folder/") for name in names(f"next{len(flags)}"))
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,8 @@ def folder(path: Path | str) -> Iterator[Path]:
     fresh, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old")
     try:
         with writing(path):
+            if old.exists() and not path.exists():  # a run was killed between the two renamings below
+                os.replace(old, path)
             for left_over in (fresh, old):
                 if left_over.exists():
                     shutil.rmtree(left_over)
@@ -167,13 +169,10 @@ def folder(path: Path | str) -> Iterator[Path]:
             yield fresh
             if path.exists():
                 os.replace(path, old)
-            try:
-                os.replace(fresh, path)
-            except OSError:
-                if old.exists():
-                    os.replace(old, path)
-                raise
+            os.replace(fresh, path)
             synchronise(path.parent)
     finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         for left_over in (fresh, old):
             shutil.rmtree(left_over, ignore_errors=True)

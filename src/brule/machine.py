@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from brule.errors import BruleError
+from brule import cores
+from brule.errors import BruleError, counted
 
 
 def device(name: str) -> torch.device:
@@ -17,9 +18,13 @@ def device(name: str) -> torch.device:
     try:
         chosen = torch.device(name)
     except RuntimeError:
-        raise BruleError(f"machine.device: {name!r} is not a device; use auto, cpu or cuda") from None
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise BruleError(f"machine.device: {name!r} is not a device; use auto, cpu or cuda")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise BruleError("machine.device: is cuda, but torch finds no GPU here; use auto or cpu")
+    if chosen.index and chosen.index >= gpus():
+        raise BruleError(f"machine.device: is {name}, but torch finds {counted(gpus(), 'GPU')} here, from cuda:0")
     return _prepared(chosen)
 
 
@@ -37,18 +42,9 @@ def _prepared(device: torch.device) -> torch.device:
     return device
 
 
-def cores() -> int:
-    """The number of CPU cores that this process may use, which can be fewer than the machine has.
-
-    Processes that torchrun starts together on a machine share its cores.
-    """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
-
-
 def share(workers: int) -> int:
     """The CPU threads of each of so many processes that work at once."""
-    return max(1, cores() // workers)
+    return max(1, cores.available() // workers)
 
 
 def gpus() -> int:
@@ -93,7 +89,7 @@ def pace(device: torch.device, threads: int, precision: str) -> Pace:
     if device.type == "cuda":
         threads, quick = torch.get_num_threads(), torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        threads, quick = threads or cores(), any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
+        threads, quick = threads or cores.available(), any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
     return Pace(threads, ("bfloat16" if quick else "float32") if precision == "auto" else precision)
 
 

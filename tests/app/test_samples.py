@@ -13,7 +13,7 @@ from brule.app import samples
 from brule.app.page import Page
 from brule.app.samples import offered
 from brule.data.crop import around, to_units
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
 from brule.errors import BruleError

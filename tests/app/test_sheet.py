@@ -17,7 +17,9 @@ from brule import files
 from brule.app import clicking
 from brule.app.sheet import Sheet, opened
 from brule.cli import click, command
-from brule.data.landmarks import Labels, read_shapes, to_json
+from brule.data.forms import own_json
+from brule.data.labels import Labels
+from brule.data.landmarks import read_shapes
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
@@ -93,13 +95,13 @@ def test_photos_that_are_not_given_keep_their_shapes(pictures: Path) -> None:
 def test_shapes_of_another_tool_are_continued_if_they_name_their_photos(pictures: Path) -> None:
     out = pictures.parent / "shapes.json"
     points = np.arange(8.0).reshape(2, 2, 2)
-    files.write_json(out, to_json(Labels(points, None, ("b.png", "b.png"))))
+    files.write_json(out, own_json.mapping(Labels(points, None, ("b.png", "b.png"))))
     told = sheet(pictures).told()
     assert told["names"] == ["0", "1"] and told["shapes"] == [None, points[0].tolist(), None, points[1].tolist()]
-    files.write_json(out, to_json(Labels(points)))
+    files.write_json(out, own_json.mapping(Labels(points)))
     with pytest.raises(BruleError, match=r"shapes\.json: does not name the photo of each shape; give another"):
         sheet(pictures)
-    files.write_json(out, to_json(Labels(points[:1], None, ("b.png",), ((9, 9),))))
+    files.write_json(out, own_json.mapping(Labels(points[:1], None, ("b.png",), ((9, 9),))))
     with pytest.raises(BruleError, match=r"b\.png had 9 × 9 pixels when it was clicked, but now has 50 × 50"):
         sheet(pictures)
     drafts = '{"names": ["a"], "shapes": [[[1, 2]]], "images": ["a.png"], "drafts": %s}'
@@ -109,8 +111,10 @@ def test_shapes_of_another_tool_are_continued_if_they_name_their_photos(pictures
         drafts % '[{"image": "b.png", "points": []}]': "the draft of b.png: has 0 points, but there are 1 names",
         drafts % '[{"image": "b.png", "points": [["x", 1]]}]': "the draft of b.png: ",
         "{": "line 1: not valid JSON",
-        "[]": "holds no shapes",
-        '{"shapes": 3}': "holds no shapes",
+        "[]": "is another kind of file",
+        '{"shapes": 3}': "is another kind of file",
+        '{"images": [{"id": 1, "file_name": "a.png"}], "annotations": [], "categories": []}': "is another kind of file",
+        '{"version": "5", "imagePath": "a.png", "shapes": []}': "is another kind of file, which would be lost; give",
     }.items():
         out.write_text(text)
         with pytest.raises(BruleError, match=sentence):

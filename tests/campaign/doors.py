@@ -20,8 +20,9 @@ from test_evaluation import write_gan
 
 from brule import config
 from brule.data import photos
-from brule.data.landmarks import format_pts, read_pts, read_shapes
+from brule.data.landmarks import read_shapes
 from brule.data.prepare import prepare
+from brule.data.pts import format_pts, read_pts
 from brule.data.sources import fetch
 from brule.detector.gan import Gan
 from brule.detector.model import Detector

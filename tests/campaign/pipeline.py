@@ -23,7 +23,7 @@ from conftest import SHAPE, parameters
 from mangled import scene
 from PIL import Image
 
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 from brule.documents import parse_yaml
 from campaign.harms import hurt, hurt_tree
 from campaign.verdicts import FailedError, expect, leftovers, sentence

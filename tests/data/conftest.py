@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 
 
 def gradient(width: int, height: int, blue: int = 0) -> np.ndarray:

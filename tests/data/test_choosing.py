@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from brule.data import prepared
-from brule.data.landmarks import read_pts
 from brule.data.layouts import Record
 from brule.data.prepare import Crop, choose, prepare
+from brule.data.pts import read_pts
 from brule.data.sources import fetch
 from brule.errors import BruleError
 

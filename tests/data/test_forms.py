@@ -189,6 +189,10 @@ def test_the_address_that_label_studio_leaves_in_coco_is_no_part_of_a_name(tmp_p
     raw = coco_file()
     raw["images"][1]["file_name"] = "/data/local-files/?d=b/c.png"
     assert read_shapes(write(tmp_path / "a.json", raw)).images == tuple(FILES)
+    raw["images"][1]["file_name"] = "/data/local-files/?d=my%20photos/100%25.png"
+    assert "my photos/100%.png" in read_shapes(write(tmp_path / "a.json", raw)).images
+    raw["images"][1]["file_name"] = "100%25.png"
+    assert "100%25.png" in read_shapes(write(tmp_path / "a.json", raw)).images, "a name is no address"
 
 
 def test_a_folder_and_an_archive_of_labelme_files_are_read_together(tmp_path: Path):
@@ -360,6 +364,8 @@ BAD: list[tuple[tuple[str, Any], str]] = [
     (changed("one.csv", swap("10.0,20.0", "10.0,")), "line 4, 'left eye': '10.0 ' is not a landmark"),
     (changed("one.csv", swap(",40.0", "")), "line 4: has 6 cells but the header has 7"),
     (changed("one.csv", swap("bodyparts", "parts")), "is not DeepLabCut's whole header"),
+    (changed("one.csv", swap("scorer", ' "scorer"')), "is not DeepLabCut's whole header"),
+    (("quoted.csv", 'scorer",a,b\nbodyparts,c,c\ncoords,x,y\n0.png,1,2\n'), "is not DeepLabCut's whole header"),
     (changed("coco.json", put("annotations", 0, "keypoints", 0, float("nan"))), "'nan 20.0' is not a landmark"),
     (changed("coco.json", put("annotations", 0, "keypoints", 0, 10**400)), "is not a landmark"),
     (changed("coco.json", put("images", 0, "file_name", "\ud800.jpg")), "holds half a character"),

@@ -55,9 +55,11 @@ def test_a_wrong_list_gets_one_sentence(tmp_path: Path, text, sentence):
 
 def test_what_is_not_a_text_file_gets_one_sentence(tmp_path: Path):
     (tmp_path / "picture").write_bytes(b"\xff\xd8\xff\x00")
-    for path in (tmp_path / "none.txt", tmp_path, tmp_path / "picture"):
+    for path in (tmp_path, tmp_path / "picture"):
         with pytest.raises(BruleError, match=f"{path.name}: is not a readable text file; set prepare.labelled"):
             read_names(path)
+    with pytest.raises(BruleError, match=r"none\.txt: does not exist; set prepare\.labelled"):
+        read_names(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize("draw", "abc")

@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brule.data.landmarks import Labels, Points, format_pts, read_pts, read_shapes, to_json
+from brule.data.forms import own_json
+from brule.data.labels import Labels, Points
+from brule.data.landmarks import read_shapes
+from brule.data.pts import format_pts, read_pts
 from brule.data.schemes import Scheme
 from brule.errors import BruleError
 
@@ -118,10 +121,21 @@ def test_shapes_from_csv_and_json(tmp_path: Path, name, text, names):
     np.testing.assert_array_equal(shapes, np.stack([TRIANGLE] * 2))
 
 
+def test_numbered_landmarks_count_in_whatever_order_a_table_has_them(tmp_path: Path):
+    order = sorted(range(12), key=str)  # 0, 1, 10, 11, 2, …
+    expected = np.arange(24.0).reshape(1, 12, 2)
+    wide = ",".join(f"x{k},y{k}" for k in order) + "\n" + ",".join(f"{2 * k},{2 * k + 1}" for k in order) + "\n"
+    long = "shape,name,x,y\n" + "".join(f"a,{k},{2 * k},{2 * k + 1}\n" for k in order)
+    for text in (wide, long):
+        np.testing.assert_array_equal(read_shapes(write(tmp_path / "a.csv", text)).points, expected)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
         ("a.csv", "", "holds no shapes"),
+        ("a.csv", "x0,y0,x0,y0\n1,2,3,4\n", "line 1: the column 'x0' stands there twice; remove one"),
+        ("a.csv", "shape,name,x,y,x\n1,tip,0,0,0\n", "line 1: the column 'x' stands there twice; remove one"),
         ("a.csv", "x0,y0\n", "holds no shapes"),
         ("a.csv", "x0,y0\n1,2,3\n", "line 2: has 3 cells but the header has 2"),
         ("a.csv", "x0,y0\n1,2\n1,\n", "line 3: '1 ' is not a landmark"),
@@ -219,7 +233,7 @@ def test_json_says_edges_pairs_and_normaliser_by_name_or_index(tmp_path: Path):
 def test_what_the_json_says_survives_writing(tmp_path: Path):
     scheme = Scheme(("tip", "wing", "tail"), (0, 2, 1), (0, 2), ((0, 1),))
     labels = Labels(np.stack([TRIANGLE] * 2), scheme, ("a.jpg", "b.jpg"), ((20, 10), (20, 12)))
-    read = read_shapes(write(tmp_path / "a.json", json.dumps(to_json(labels))))
+    read = read_shapes(write(tmp_path / "a.json", json.dumps(own_json.mapping(labels))))
     assert (read.scheme, read.images, read.sizes) == (scheme, labels.images, labels.sizes)
     np.testing.assert_array_equal(read.points, labels.points)
 

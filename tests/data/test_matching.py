@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from brule.data.landmarks import Labels, read_pts, to_json
+from brule.data.forms import own_json
+from brule.data.labels import Labels
 from brule.data.matching import agree
+from brule.data.pts import read_pts
 from brule.data.schemes import Scheme
 from brule.data.sources import fetch
 from brule.errors import BruleError
@@ -138,7 +140,7 @@ def test_labels_that_contradict_the_images_are_told(tmp_path: Path, pictures: Pa
 
 def test_shapes_take_the_order_of_the_labels(tmp_path: Path, pictures: Path):
     shapes = Labels(CORNERS[None, [2, 0, 1]], Scheme(("tip", "left", "right"), (0, 2, 1), (1, 2), ((1, 2),)))
-    (tmp_path / "s.json").write_text(json.dumps(to_json(shapes)))
+    (tmp_path / "s.json").write_text(json.dumps(own_json.mapping(shapes)))
     labels = coco(tmp_path / "l.json", ["a.png"])
     manifest = fetched(tmp_path, labels=str(labels), shapes=str(tmp_path / "s.json"))
     written = json.loads((tmp_path / "raw" / "shapes.json").read_text())

@@ -15,8 +15,8 @@ from PIL import Image
 from brule.config import Prepare, read
 from brule.data import prepared
 from brule.data.crop import around, to_units
-from brule.data.landmarks import read_pts
 from brule.data.prepare import prepare
+from brule.data.pts import read_pts
 from brule.data.sources import fetch
 from brule.errors import BruleError
 

@@ -25,7 +25,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_processes_draw_what_one_draws(tmp_path: Path, monkeypatch):
     draw(FEW, 3, tmp_path / "one")
     monkeypatch.setattr(rendering, "WORTHWHILE", 3)
-    monkeypatch.setattr(rendering.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("brule.cores.available", lambda: 2)
     environment = dict(os.environ)
     draw(FEW, 3, tmp_path / "two")
     assert len(content(tmp_path / "one")) == 12
@@ -52,7 +52,7 @@ def test_no_process_outlives_an_interrupted_run(tmp_path: Path, how: int):
         "from pathlib import Path\n"
         "from brule.config import Synthetic\nfrom brule.data import rendering\n"
         "from brule.terminal import main\n"
-        "rendering.os.cpu_count = lambda: 2\n"
+        "rendering.cores.available = lambda: 2\n"
         "if __name__ == '__main__':\n"
         "    main(lambda: rendering.draw(Synthetic(train=5000, validation=1, test=1, size=32), 0, Path('out')))\n"
     )

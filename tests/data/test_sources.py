@@ -12,7 +12,7 @@ from PIL import Image
 
 from brule.config import Data
 from brule.data.download import digest
-from brule.data.landmarks import read_pts
+from brule.data.pts import read_pts
 from brule.data.sources import SOURCES, fetch
 from brule.errors import BruleError
 

@@ -181,7 +181,7 @@ def test_each_has_its_gpu_or_its_threads_and_its_name_before_every_line(
     for name, other in (("a", "b"), ("b", "a")):
         wait = f"experiment(name)\nwhile not (here / '{other}.at').exists(): time.sleep(0.02)"
         (repository / f"{name}.script").write_text(f"(here / '{name}.at').touch()\n{wait}\nprint('done')")
-    monkeypatch.setattr("brule.machine.cores", lambda: 5)
+    monkeypatch.setattr("brule.cores.available", lambda: 5)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for count, given in ((2, {"0", "1"}), (1, {"0"}), (0, {None})):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)

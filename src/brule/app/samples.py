@@ -14,7 +14,7 @@ from brule import files
 from brule.app.reduced import jpeg
 from brule.data import photos, prepared
 from brule.data.crop import SUFFIXES, Pixels, Square, around, cut, cut_file
-from brule.data.landmarks import read_pts
+from brule.data.pts import read_pts
 from brule.data.schemes import IBUG68
 from brule.detector.model import Detector
 from brule.errors import BruleError

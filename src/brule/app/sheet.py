@@ -1,6 +1,6 @@
 """Photos, the points that somebody clicks on them, and the file that keeps the points: shapes.json.
 
-The file is one that `data.landmarks.read_shapes` reads. A photo on which some points are still missing is no shape yet:
+The file is one that `data.forms.own_json` reads. A photo on which some points are still missing is no shape yet:
 it stands under "drafts", [{"image", "size", "points": [[x, y] or null, ...]}, ...], which nothing else reads.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 
 from brule import files
 from brule.app.reduced import jpeg
-from brule.data import landmarks, photos
-from brule.data.landmarks import Labels, Points
+from brule.data import photos
+from brule.data.forms import labelme, own_json
+from brule.data.labels import Labels, Points
 from brule.data.schemes import Scheme
 from brule.documents import parse_json, read_text
 from brule.errors import BruleError, quoted
@@ -65,11 +66,13 @@ def opened(path: Path, name: str) -> Photo:
 def recorded(path: Path) -> tuple[Scheme | None, list[Record]]:
     """What a file of shapes says so far; its drafts come last. Without a file: nothing.
 
-    Raises BruleError if it cannot be continued: it is no such file, or does not name the photos.
+    Raises BruleError if it cannot be continued: it is another kind of file, or does not name the photos.
     """
     if not path.exists():
         return None, []
-    raw = _mapping(path)
+    raw = parse_json(read_text(path), path)
+    if not isinstance(raw, dict) or not isinstance(raw.get("shapes"), list) or labelme.recognised(raw):
+        raise BruleError(f"{path}: is another kind of file, which would be lost; give another one as --out")
     drafts = raw.get("drafts", [])
     if not isinstance(drafts, list):
         raise BruleError(f"{path}: drafts is not a list of half-done photos; correct or remove it")
@@ -77,7 +80,7 @@ def recorded(path: Path) -> tuple[Scheme | None, list[Record]]:
     if raw.get("shapes") == []:  # nothing whole yet
         scheme = _scheme(raw, path)
     else:
-        labels = landmarks.read_shapes(path)
+        labels = own_json.read(path)
         if not labels.images:
             raise BruleError(f"{path}: does not name the photo of each shape; give another file as --out")
         scheme = labels.scheme or Scheme.of(labels.points.shape[1])
@@ -106,7 +109,7 @@ class Sheet:
         scheme: dict[str, Any] = {"names": [], "edges": [], "pairs": [], "normaliser": None}
         if self._scheme:
             labels = Labels(np.empty((0, len(self._scheme.names), 2)), self._scheme)
-            scheme |= {key: value for key, value in landmarks.to_json(labels).items() if key in scheme}
+            scheme |= {key: value for key, value in own_json.mapping(labels).items() if key in scheme}
         shapes = [None if points is None else _rows(points) for points in self._shapes]
         return {**scheme, "shapes": shapes, "photos": shown, "most": MOST, **self._state()}
 
@@ -187,7 +190,7 @@ def _file(scheme: Scheme | None, known: Sequence[Photo], shapes: Sequence[Points
         for one, points in begun
         if not np.isfinite(points).all()
     ]
-    return landmarks.to_json(labels) | ({"drafts": drafts} if drafts else {})
+    return own_json.mapping(labels) | ({"drafts": drafts} if drafts else {})
 
 
 def _scheme(raw: dict[str, Any], where: Path | str) -> Scheme | None:
@@ -204,7 +207,7 @@ def _scheme(raw: dict[str, Any], where: Path | str) -> Scheme | None:
         if name.strip() in seen:
             raise BruleError(f"{where}: two points are called {quoted(name.strip())}; give each a name of its own")
         seen.add(name.strip())
-    return landmarks.scheme_of(raw, len(names), where) if names else None
+    return own_json.scheme_of(raw, len(names), where) if names else None
 
 
 def _points(value: Any, count: int, name: str) -> Points:
@@ -229,14 +232,6 @@ def _draft(raw: Any, scheme: Scheme | None, path: Path) -> Record:
     sides = size if isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size) else None
     points = _points(raw.get("points"), len(scheme.names) if scheme else 0, f"{path}: the draft of {image}")
     return Record(image, (sides[0], sides[1]) if sides else None, points)
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    """The JSON of a file; {} if it is none, about which `read_shapes` has its sentence."""
-    raw = None
-    with suppress(BruleError):
-        raw = parse_json(read_text(path), path)
-    return raw if isinstance(raw, dict) else {}
 
 
 def _question(data: bytes) -> dict[str, Any]:

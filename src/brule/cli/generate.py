@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> bool:
     from PIL import Image
 
     from brule.data.crop import Square, to_pixels
-    from brule.data.landmarks import format_pts
+    from brule.data.pts import format_pts
     from brule.detector import generation
     from brule.detector.model import load
     from brule.stages import wording

@@ -28,7 +28,8 @@ The detector looks at every photo. The photos are divided into as many kinds as 
 and by the landmarks found. Of each kind the one is chosen that the detector is most in doubt about, outliers aside.
 
 PHOTOS are files, folders or patterns; those with a .pts beside them are labelled already and left out. Without PHOTOS
-the training images of data/crops are taken, of which training has not seen the landmarks.
+the training images of data/crops are taken, of which training has not seen the landmarks; not those of data.extra,
+whose landmarks nothing reads.
 
 FOLDER gets labelled.txt, a list of names that prepare.labelled reads; sheet.png, the chosen photos with what was found
 on them, the most doubtful first; and photos/, copies of them. Draw proposals to correct, correct them in your tool, and
@@ -140,7 +141,8 @@ def _crops(args: argparse.Namespace, detector: Detector) -> Iterator[Candidate]:
     from brule.data import prepared
 
     crops = prepared.load(prepared.CROPS, "train", labels=False)
-    rows = [i for i, labelled in enumerate(crops.index["labelled"]) if args.all or not labelled]
+    own = ~crops.index["name"].str.startswith("extra/")  # labels of the others cannot be given to training
+    rows = np.flatnonzero(own & (args.all | ~crops.index["labelled"])).tolist()
     for start in track(range(0, len(rows), BATCH), "Looking", -(-len(rows) // BATCH)):
         some = rows[start : start + BATCH]
         images, names = crops.images[some], crops.index["name"].iloc[some]

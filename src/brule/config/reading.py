@@ -46,6 +46,8 @@ def _sentence(error: ValidationError) -> str:
         if first["loc"][:1] == ("warp",):  # a family's own check, which knows the value but not where it stands
             return f"{key}.{wrong}"
         return f"{key} = {value}: {wrong}" if isinstance(wrong, WrongError) else str(wrong)
+    if not first["loc"]:
+        return "holds no parameters; params.yaml as committed shows them"
     if first["type"] in ("model_type", "dict_type", "dataclass_type"):
         return f"{key} = {value}: is a group of parameters, not a value; set one of them, as {key}.NAME"
     if first["type"] == "tuple_type":

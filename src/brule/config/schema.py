@@ -6,7 +6,7 @@ params.yaml is the only place of defaults, so every key is required. The excepti
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -54,6 +54,14 @@ Text = Annotated[str, AfterValidator(_written)]
 Name = Annotated[str, AfterValidator(_named)]
 
 
+def _numeric(annotation: Any) -> bool:
+    """Whether a key takes a number, or a number or nothing, and neither `true` nor `false`."""
+    kinds = set()
+    for kind in (annotation, *get_args(annotation)):
+        kinds |= {kind, *get_args(kind)}
+    return bool(kinds & {int, float}) and bool not in kinds
+
+
 class Section(BaseModel):
     """A group of parameters: immutable, and closed to keys it does not know."""
 
@@ -63,8 +71,8 @@ class Section(BaseModel):
     @classmethod
     def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """`true` is not a number, though Python takes it for 1."""
-        number = cls.model_fields[info.field_name or ""].annotation in (int, float)
-        if number and isinstance(value, bool):
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and _numeric(annotation):
             raise WrongError("should be a number")
         return value
 
@@ -388,7 +396,7 @@ class Evaluate(Section):
 
 
 def _device(name: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise WrongError("is not a device; use auto, cpu or cuda")
     return name
 

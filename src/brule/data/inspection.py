@@ -1,6 +1,5 @@
 """What is wrong with the files of a user: all of it at once, and before anything is copied."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +8,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from brule import files
+from brule import cores, files
 from brule.data import photos
 from brule.data.crop import around
 from brule.data.faults import attempt, raise_all
-from brule.data.landmarks import Points, read_pts
+from brule.data.labels import Points
 from brule.data.layouts import Found
+from brule.data.pts import read_pts
 from brule.errors import BruleError, counted
 from brule.terminal import track
 
@@ -41,7 +41,7 @@ def inspect(
     seen: dict[int, T] = {}
     landmarks: dict[int, Points] = {}
     failed: list[BruleError] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores.available()) as pool:
         answers = pool.map(every, range(len(found)))
         for number, (answer, points, name) in enumerate(track(answers, "Looking at photos", len(found))):
             failed += [wrong for wrong in (answer, points, name) if isinstance(wrong, BruleError)]

@@ -1,7 +1,6 @@
 """The landmarks of objects, as one file or folder gives them, and how the parts of any such file are checked.
 
-Every form of file is read by these checks: `landmarks` reads those of brule itself, the room `forms` those of other
-tools.
+Every form of file is read by these checks, the `.pts` as well as those in `forms`.
 """
 
 import math

@@ -15,8 +15,9 @@ from brule.data import photos
 from brule.data.download import local
 from brule.data.forms.objects import Size
 from brule.data.labels import Labels, Points
-from brule.data.landmarks import format_pts, read_shapes
+from brule.data.landmarks import read_shapes
 from brule.data.layouts import Found
+from brule.data.pts import format_pts
 from brule.data.schemes import Scheme
 from brule.errors import BruleError, counted, quoted
 

@@ -101,6 +101,7 @@ def read(
         factor = round(size[0] / image.width)
         need = _need(image, size, turned)
     if need > LIMIT:
+        image.close()
         raise _too_large(name, size, need)
     with _MEMORY.taken(need):
         with _telling(name, mend), image:

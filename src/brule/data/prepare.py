@@ -6,7 +6,6 @@ prior, and cut.
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ValidationError
 
-from brule import config, files
+from brule import config, cores, files
 from brule.data.crop import Framing, Pixels, Square, around, cut_file, to_units
-from brule.data.landmarks import Points, read_pts, read_shapes
+from brule.data.labels import Points
+from brule.data.landmarks import read_shapes
 from brule.data.layouts import Record, Split
 from brule.data.prepared import read_manifest, read_scheme
+from brule.data.pts import read_pts
 from brule.data.schemes import Scheme
 from brule.data.splits import assign, halve, listed, photo_groups
 from brule.errors import BruleError, counted
@@ -321,9 +322,7 @@ def _write(folder: Path, raw: Path, crops: Sequence[Crop], size: int, landmarks:
 
 
 def _cut(raw: Path, crops: Sequence[Crop], size: int) -> Iterator[Pixels]:
-    with ThreadPoolExecutor(
-        os.cpu_count()
-    ) as pool:  # PIL releases the interpreter's lock while it decodes and resamples
+    with ThreadPoolExecutor(cores.available()) as pool:  # PIL lets go of the interpreter while it decodes and resamples
         for start in range(0, len(crops), BLOCK):
             yield from pool.map(
                 lambda crop: cut_file(raw / crop.record.image, crop.square, size), crops[start : start + BLOCK]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from brule.data.landmarks import format_pts
+from brule import cores
 from brule.data.layouts import Found, Split
+from brule.data.pts import format_pts
 from brule.errors import BruleError
 from brule.synthetic import render
 from brule.terminal import track
@@ -49,7 +50,7 @@ def draw(parameters: "Synthetic", seed: int, folder: Path) -> list[Found]:
             tasks.append((seed, FIRST[split] + number, parameters.size, str(stem)))
             name = f"{split}/{number:05d}.jpg"
             found.append(Found(stem.with_suffix(".jpg"), name, name, stem.with_suffix(".pts"), split))
-    workers = min(os.cpu_count() or 1, len(tasks) // WORTHWHILE)
+    workers = min(cores.available(), len(tasks) // WORTHWHILE)
     drawn = map(_draw, tasks) if workers <= 1 else _drawn_by(workers, tasks)
     if sum(1 for _ in track(drawn, "Rendering faces", len(tasks))) < len(tasks):
         raise BruleError("data.synthetic: a rendering process was killed; free some memory and run again")

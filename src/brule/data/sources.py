@@ -11,8 +11,10 @@ from typing import Any
 
 from brule import config, files
 from brule.data.download import digest, is_archive, local, unpacked
+from brule.data.forms import own_json
 from brule.data.inspection import admit
-from brule.data.landmarks import Labels, read_shapes, to_json
+from brule.data.labels import Labels
+from brule.data.landmarks import read_shapes
 from brule.data.layouts import Found, Record, passed_over, scan_300w, scan_celeba, scan_folder, tally
 from brule.data.matching import agree, label
 from brule.data.schemes import IBUG68, Scheme
@@ -92,7 +94,7 @@ def fetch(data: config.Data, seed: int, destination: Path) -> dict[str, int]:
             records += extra
         if shapes:
             manifest["shapes"] = "shapes.json"
-            files.write_json(folder / "shapes.json", to_json(shapes))
+            files.write_json(folder / "shapes.json", own_json.mapping(shapes))
         counts = _counts(records)
         manifest |= {"counts": counts, "records": [asdict(record) for record in records]}
         files.write_json(folder / "manifest.json", manifest)

@@ -204,6 +204,8 @@ def read_names(path: Path) -> list[str]:
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise BruleError(f"{path}: does not exist; set prepare.labelled to a list of names") from None
     except (OSError, ValueError):
         raise BruleError(f"{path}: is not a readable text file; set prepare.labelled to a list of names") from None
     names: dict[str, int] = {}

@@ -34,7 +34,7 @@ _SAME = 0.25
 _FINEST = 0.25
 """A square of less than this many pixels for each of the crop shows nothing."""
 _MOST = 600
-"""Squares of one size, at most: no strip, 3 times as long as it is wide, is searched for its smallest objects."""
+"""Squares of one size, at most: a strip three times as long as wide is not searched for its smallest objects."""
 _BATCH = 64
 
 
@@ -59,6 +59,7 @@ def search(look: Look, judge: Judge, framing: Framing, size: int, photo: Image.I
         squares = _grid(*photo.size, side)
         if share < 1 and (side < _FINEST * size or len(squares) > _MOST):
             break
+        squares = squares[:: math.ceil(len(squares) / _MOST)]  # of a long strip not all, but from all over it
         factor = max(1, int(side / (2 * size)))  # twice the crop's resolution is all that is needed
         image = photo.reduce(factor) if factor > 1 else photo
         found = _seen(look, judge, size, image, [Square(*(value / factor for value in square)) for square in squares])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from brule.data.landmarks import format_pts
+from brule.data.pts import format_pts
 from brule.detector.prediction import Prediction
 from brule.files import shown
 

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from brule.errors import BruleError, brief, public
 from brule.files import write_text
 
 Parameters = dict[str, Any]
-PLACES = ("data.location", "data.extra.location", "data.labels", "data.shapes", "train.initial")
+PLACES = ("data.location", "data.extra.location", "data.labels", "data.shapes", "prepare.labelled", "train.initial")
+_DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # another run may be starting or ending
 
 
 def catalogue(folder: Path) -> dict[str, str]:
@@ -89,7 +91,7 @@ def overlay(root: Path, name: str, assignments: Iterable[str] = (), over: Iterab
     for each in (name, *over):
         wanted = merge(wanted, load(root / "experiments", each))  # a copy of both
     for text in assignments:
-        wanted = merge(wanted, _anchored(assignment(text)))
+        wanted = merge(wanted, _anchored(root, assignment(text)))
     return wanted
 
 
@@ -176,8 +178,16 @@ def text(overrides: Mapping[str, Any]) -> str:
 
 
 def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
-    """Run or queue the experiment through the DVC command line; returns its exit status. Errors as `command`."""
-    with subprocess.Popen(command(root, name, wanted, flags, replace), cwd=root) as process:
+    """Run or queue the experiment through the DVC command line; returns its exit status. Errors as `command`.
+
+    With `replace` an earlier experiment of this name goes once the new one is there, and stays if there is none. What
+    is cached is not repeated, as it would be by DVC's own --force.
+    """
+    flags = list(flags)
+    with (
+        _aside(root, name, "--queue" in flags) if replace else nullcontext(),
+        subprocess.Popen(command(root, name, wanted, flags), cwd=root) as process,
+    ):
         try:
             return process.wait()
         except KeyboardInterrupt:  # DVC and its stage got it as well: let them save and tidy up
@@ -185,20 +195,32 @@ def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] =
             raise
 
 
+@contextmanager
+def _aside(root: Path, name: str, queued: bool) -> Iterator[None]:
+    """An earlier experiment is called NAME.before meanwhile; for good if the new one is only queued."""
+    before = f"{name}.before"
+    if name in _names(root):
+        _exp(root, "rename", "--force", name, before)
+        if queued:
+            print(f"the earlier {name} is now called {before}", file=sys.stderr)
+    try:
+        yield
+    finally:
+        if not queued and before in (names := _names(root)):
+            _exp(root, "remove", before) if name in names else _exp(root, "rename", before, name)
+
+
 def command(
     root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False
 ) -> list[str]:
     """The command line of DVC that runs or queues the experiment, which it also prints.
 
-    Raises BruleError if the same commit already has an experiment of this name. With `replace` that one is removed
-    first: DVC's own --force would also repeat what is cached.
+    Raises BruleError if the same commit already has an experiment of this name. With `replace` that one is removed.
     """
-    dvc = [sys.executable, "-m", "dvc", "--wait-for-lock"]  # another run may be starting or ending
-    listed = subprocess.run([*dvc, "exp", "list", "--name-only"], cwd=root, capture_output=True, text=True, check=False)
-    if name in listed.stdout.split():
+    if name in _names(root):
         if not replace:
             raise BruleError(f"experiment {name} already exists on this commit (see dvc exp show); --force replaces it")
-        subprocess.run([*dvc, "exp", "remove", "--quiet", name], cwd=root, check=True)
+        _exp(root, "remove", name)
     here, base = workspace(root), committed(root)
     undone = sorted(_keys(changes(base, here)) - _keys(changes(base, wanted)))
     if undone:
@@ -206,7 +228,21 @@ def command(
     settings = [word for change in changes(here, wanted) for word in ("-S", change)]
     words = ["exp", "run", "--name", name, *flags, *settings]
     print(f"$ dvc {public(shlex.join(words))}", flush=True)
-    return [*dvc, *words]
+    return [*_DVC, *words]
+
+
+def _names(root: Path) -> list[str]:
+    """Of the experiments of this commit."""
+    listed = [*_DVC, "exp", "list", "--name-only"]
+    return subprocess.run(listed, cwd=root, capture_output=True, text=True, check=False).stdout.split()
+
+
+def _exp(root: Path, verb: str, *words: str) -> None:
+    """`dvc exp VERB`. Raises BruleError with DVC's last line if it fails."""
+    done = subprocess.run([*_DVC, "exp", verb, *words], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["nothing"]
+        raise BruleError(f"dvc exp {verb} {words[-1]}: {said[-1]}")
 
 
 def _lay(document: Any, wanted: Mapping[str, Any]) -> None:
@@ -242,12 +278,19 @@ def _removed(key: str, new: Mapping[str, Any]) -> str:
     return next((one for one in above if not any(f"{k}.".startswith(f"{one}.") for k in new)), key)
 
 
-def _anchored(override: Parameters) -> Parameters:
-    """Make a path that exists here absolute: `--temp` and `--queue` run in another folder."""
-    for key, value in list(_leaves(override)):
-        if key in PLACES and isinstance(value, str) and Path(value).exists():
-            return merge(override, {key: str(Path(value).resolve())})
-    return override
+def _anchored(root: Path, override: Parameters) -> Parameters:
+    """Make paths that exist here absolute: `--temp` and `--queue` run in another folder, with git's files alone.
+
+    A file that git has stays relative, the same on every machine.
+    """
+    there = {key: Path(value) for key, value in _leaves(override) if key in PLACES and isinstance(value, str)}
+    moved = {key: path for key, path in there.items() if path.exists() and not _tracked(root, path)}
+    return merge(override, {key: str(path.resolve()) for key, path in moved.items()})
+
+
+def _tracked(root: Path, path: Path) -> bool:
+    words = ["git", "ls-files", "--error-unmatch", "--", str(path)]
+    return path.is_file() and not subprocess.run(words, cwd=root, capture_output=True, check=False).returncode
 
 
 def _sections(text: str, origin: str) -> Parameters:

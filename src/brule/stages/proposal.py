@@ -18,7 +18,8 @@ from brule import config, files, machine
 from brule.config import Config
 from brule.data.crop import cut_file
 from brule.data.download import address, called, local, unpacked
-from brule.data.landmarks import Labels, Points, read_shapes
+from brule.data.labels import Labels, Points
+from brule.data.landmarks import read_shapes
 from brule.data.layouts import Found, Record
 from brule.data.matching import agree
 from brule.data.prepare import SPLITS, Crop, frame, framed

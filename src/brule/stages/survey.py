@@ -13,9 +13,10 @@ from scipy.ndimage import gaussian_filter, sobel
 from brule.data import photos
 from brule.data.crop import Pixels, centred, cut_picture
 from brule.data.inspection import inspect
-from brule.data.landmarks import Labels, Points, read_pts
+from brule.data.labels import Labels, Points
 from brule.data.layouts import Found, passed_over, scan_folder
 from brule.data.matching import Images, label
+from brule.data.pts import read_pts
 from brule.errors import BruleError
 
 LOOKED_AT = 200

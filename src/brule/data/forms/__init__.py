@@ -1,1 +1,1 @@
-"""The files of labelling tools: a module a tool, which reads its form and, where it takes proposals, writes it."""
+"""The files of landmarks: a module a form, of labelling tools and of brule itself, which reads it and may write it."""

@@ -8,7 +8,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from brule.data.forms.labelstudio import LOCAL
 from brule.data.forms.objects import File, Marked, Proposal, as_size, listed
 from brule.data.labels import as_names, as_point
 from brule.data.schemes import Scheme
@@ -64,8 +66,9 @@ def read(path: Path, raw: dict[str, Any]) -> File:
 
 
 def _name(file: str) -> str:
-    """An image's name, without the address that Label Studio leaves before it in its export to COCO."""
-    return file.rpartition("/data/local-files/?d=")[2]
+    """An image's name, out of the address that Label Studio leaves there in its export to COCO."""
+    _, address, name = file.rpartition(LOCAL)
+    return unquote(name) if address else name
 
 
 def _id(record: dict[str, Any], key: str = "id") -> int | str:

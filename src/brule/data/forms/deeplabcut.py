@@ -30,8 +30,8 @@ def read(path: Path, content: str) -> File:
     while rows and rows[0][0].strip() in _LEVELS:
         head[rows[0][0].strip()] = [cell.strip() for cell in rows[0]]
         rows.pop(0)
-    width = len(head["scorer"])
-    if not {"bodyparts", "coords"} <= set(head) or any(len(row) != width for row in head.values()):
+    width = len(head.get("scorer", []))
+    if not {"scorer", "bodyparts", "coords"} <= set(head) or any(len(row) != width for row in head.values()):
         raise BruleError(
             f"{path}: is not DeepLabCut's whole header; it has the rows scorer, bodyparts and coords, of equal length"
         )

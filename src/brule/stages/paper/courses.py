@@ -216,8 +216,11 @@ def _here() -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]
 
 
 def _pixels(path: Path) -> npt.NDArray[np.uint8]:
-    with Image.open(path, formats=["PNG"]) as picture:
-        return np.asarray(picture.convert("RGB"))
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow has no one class for it
+        raise BruleError(f"{path}: is not a whole PNG; restore it with dvc checkout --force") from None
 
 
 def _tracked(name: str) -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]:
