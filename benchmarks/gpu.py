@@ -1,11 +1,11 @@
 """How fast a GPU trains, and how much of it is used: each kind of iteration of each stage, in under three minutes.
 
-Random images, so it needs no data. Every configuration has its share of the time; one that needs more stops early and
-says so. What was measured is in the JSON file at once, so that a run that is cut off keeps its figures.
+Random images, so it needs no data. Every configuration has its share of the time; one that needs more, or fails, stops
+early and says so. What was measured is in the JSON file at once, so that a run that is cut off keeps its figures.
 """
 
 import argparse
-import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -40,7 +40,7 @@ TINY = {
 }
 """For a rehearsal on a CPU: every stage, loss and switch of a configuration, and next to no arithmetic."""
 TRACED = 2  # iterations under the profiler, which takes seconds to sort thousands of kernels
-MOST = 1.5  # seconds of one kind's timed iterations
+MOST = 1.0  # seconds of one kind's timed iterations
 HEAD = (
     *("stage", "ms", "images a second", "kernel by kernel", "TFLOP/s", "of the peak", "GPU busy", "kernels", "waits"),
     "until then, s",
@@ -101,36 +101,39 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
             if time.perf_counter() > deadline:
                 return
             step, images = partial(training.step, kind.moment), training.images
-            first = timed(step, device, 1, deadline)[0]
-            if result["start"] is None:
-                result["start"] = time.perf_counter() - start
-            images = training.images - images
-            # until it is played back
-            first += graphs.CALLS * timed(step, device, graphs.CALLS, math.inf, math.inf)[0]
-            row: Row = {"stage": stage, "kind": kind.name, "images": images, "first": first}
+            begun = time.perf_counter()
+            for call in range(1 + graphs.CALLS):  # until it is played back
+                step()
+                _wait(device)
+                if result["start"] is None:
+                    result["start"] = time.perf_counter() - start
+                if not call:
+                    images = training.images - images
+            row: Row = {"stage": stage, "kind": kind.name, "images": images, "first": time.perf_counter() - begun}
             row["share"] = kind.times / wanted.stages[stage].iterations
-            row["seconds"], row["iterations"] = timed(step, device, iterations, deadline)
+            row["seconds"], row["iterations"] = timed(step, device, iterations)
             row["tflop"] = 1e-12 * counted(plain, kind.moment)
-            row["plain"], _ = timed(partial(plain.step, kind.moment), device, iterations, deadline)
+            row["plain"], _ = timed(partial(plain.step, kind.moment), device, iterations)
             row |= traced(step, device)
             result["kinds"].append(row)
             result["left_out"].remove([stage, kind.name])
             yield result
 
 
-def timed(
-    step: Callable[[], None], device: torch.device, iterations: int, deadline: float, most: float = MOST
-) -> tuple[float, int]:
-    """(seconds of an iteration, how many were run): one after the other, as in training; none waits for the one
-    before."""
-    _wait(device)
-    start = now = time.perf_counter()
-    done = 0
-    while done < iterations and (done == 0 or now < min(deadline, start + most)):
-        step()
-        done, now = done + 1, time.perf_counter()
-    _wait(device)
-    return (time.perf_counter() - start) / done, done
+def timed(step: Callable[[], None], device: torch.device, iterations: int) -> tuple[float, int]:
+    """(seconds of an iteration, how many were timed): one after the other, as in training; none waits for the one
+    before, but for the first, which tells how many take `MOST` seconds and does not count."""
+
+    def seconds(count: int) -> float:
+        _wait(device)
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        _wait(device)
+        return time.perf_counter() - start
+
+    count = max(1, min(iterations, int(MOST / seconds(1))))
+    return seconds(count) / count, count
 
 
 def traced(step: Callable[[], None], device: torch.device) -> Row:
@@ -223,7 +226,7 @@ def main() -> None:
     parser.add_argument("--parameters", nargs="+", default=NAMES, metavar="NAME", help=f"{', '.join(NAMES)}, …")
     parser.add_argument("--batch", type=int, help="images of both algorithms' batches; default: as configured")
     parser.add_argument("--iterations", type=int, default=20, help="timed, of each kind, at most; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=150, help="for all of it; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=170, help="for all of it; default: %(default)s")
     parser.add_argument("--device", default="cuda", help="default: %(default)s")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to rehearse on a CPU")
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/gpu.json"))
@@ -239,19 +242,27 @@ def main() -> None:
         "configurations": {},
     }
     print(setting(result), flush=True)
-    sections = []
+    files.write_json(args.json, result)
+    sections, failed = [], False
     for index, (name, wanted) in enumerate(chosen.items()):
         now = time.perf_counter()
-        for found in measured(wanted, args.iterations, now + (end - now) / (len(chosen) - index)):
-            result["configurations"][name] = found
-            files.write_json(args.json, result)
+        try:
+            for found in measured(wanted, args.iterations, now + (end - now) / (len(chosen) - index)):
+                result["configurations"][name] = found
+                files.write_json(args.json, result)
+        except (
+            Exception
+        ) as error:  # out of memory, or a kernel's: what is measured stays, and the others have their turn
+            failed = True
+            print(f"{name}: failed: {error}", file=sys.stderr, flush=True)
         if name in result["configurations"]:
             sections.append(section(name, result["configurations"][name], result["peak"]))
             report.printed("", sections[-1:])
         else:
-            print(f"{name}: no time was left", flush=True)
+            print(f"{name}: nothing was measured", flush=True)
     if args.readme:
         files.write_text(README, report.written(README.read_text(encoding="utf-8"), "gpu", setting(result), sections))
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

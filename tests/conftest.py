@@ -24,6 +24,10 @@ from brule.stages import experiments
 
 ROOT = Path(__file__).parents[1]
 
+# Without a GPU, Triton acts its kernels out. It looks at this when it is imported, which parts of torch do.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # The same examples every time: a test that fails today failed at the commit that broke it.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")

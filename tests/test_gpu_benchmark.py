@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,7 +47,9 @@ def run(wanted: config.Config, tmp_path_factory: pytest.TempPathFactory) -> tupl
         patch.setattr(sys, "argv", ["gpu.py", *options, "--json", str(folder / "gpu.json")])
         said: list[str] = []
         patch.setattr(report, "printed", lambda setting, sections: said.extend(section.title for section in sections))
-        gpu.main()
+        with pytest.raises(SystemExit) as exit_:
+            gpu.main()
+        assert not exit_.value.code
     return json.loads((folder / "gpu.json").read_text()), "\n".join(said), readme.read_text(encoding="utf-8")
 
 
@@ -82,11 +85,44 @@ def test_it_stops_in_time_and_says_what_is_missing(wanted: config.Config, monkey
     assert list(gpu.measured(wanted, 1, deadline=0.0)) == []
     clock = iter(range(10**6))  # a second passes at every look at it
     monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
-    (last,) = gpu.measured(wanted, 50, deadline=15.5)
-    assert [row["kind"] for row in last["kinds"]] == ["encoder"] and last["kinds"][0]["iterations"] == 2
+    (last,) = gpu.measured(wanted, 50, deadline=5.5)
+    assert [row["kind"] for row in last["kinds"]] == ["encoder"] and last["kinds"][0]["iterations"] == 1
     table = gpu.section("one", last, 1.0)
     assert "want of time before joint: encoder, joint: GAN, D, R1, I_R, joint: GAN, D, I_R" in table.title
     assert [row[0] for row in table.rows] == ["learn"]
+
+
+def test_as_many_are_timed_as_take_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], [0]
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def step() -> None:
+        now[0], calls[0] = now[0] + 0.125, calls[0] + 1
+
+    cpu = torch.device("cpu")
+    assert gpu.timed(step, cpu, 50) == (0.125, 8) and calls == [9]
+    assert gpu.timed(step, cpu, 3) == (0.125, 3) and calls == [13]
+
+
+def test_one_configuration_that_fails_leaves_the_others_and_what_it_had(
+    wanted: config.Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = gpu.measured
+
+    def failing(chosen: config.Config, *words: float) -> Iterator[dict]:
+        yield next(measured(chosen, *words))
+        if chosen is wanted:
+            raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(gpu, "measured", failing)
+    monkeypatch.setattr(gpu, "parameters", lambda name, *_: wanted if name == "one" else wanted.model_copy())
+    words = ["--device", "cpu", "--tiny", "--iterations", "1", "--parameters", "one", "two", "--json"]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *words, str(tmp_path / "gpu.json")])
+    with pytest.raises(SystemExit) as exit_:
+        gpu.main()
+    assert exit_.value.code == 1 and "one: failed: out of memory" in capsys.readouterr().err
+    found = json.loads((tmp_path / "gpu.json").read_text())["configurations"]
+    assert [len(each["kinds"]) for each in found.values()] == [1, 1] and list(found) == ["one", "two"]
 
 
 def test_a_stage_of_which_a_kind_is_missing_has_no_mean(run: tuple[dict, str, str]) -> None:

@@ -46,9 +46,11 @@ def test_a_batch_may_be_larger_than_the_data_set() -> None:
 def test_images_that_stay_on_the_device_make_the_same_batches(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     faces = load(project / "data/crops", "train", labels=True)
     faces.index.loc[::3, "framed"] = False
+    assert batches.resident(faces.images, CPU) is None
     there = Batches(faces, torch.tensor([1, 0, 2, 4, 3]), 5, 0, "encoder", CPU)
     monkeypatch.setattr(batches, "fits", lambda images, device: True)
-    here = Batches(faces, torch.tensor([1, 0, 2, 4, 3]), 5, 0, "encoder", CPU)
+    images = batches.resident(faces.images, CPU)
+    here = Batches(faces, torch.tensor([1, 0, 2, 4, 3]), 5, 0, "encoder", CPU, images)
     assert there.resident is None and here.resident is not None
     for turn in (0, 7):
         for name, value in vars(there.at(turn)).items():

@@ -1,6 +1,9 @@
-"""GroupNorm and ReLU in one. Triton acts it out where TRITON_INTERPRET=1 is in the environment."""
+"""GroupNorm and ReLU in one. Without a GPU, Triton acts the kernels out, and compiles them for one."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +12,27 @@ from torch import Tensor, nn
 
 from brule.networks.hourglass import Normalise, fuse
 
-ACTED = os.environ.get("TRITON_INTERPRET") == "1"
-DEVICE = "cpu" if ACTED else "cuda"
-pytestmark = pytest.mark.skipif(not (ACTED or torch.cuda.is_available()), reason="needs a CUDA device")
+pytest.importorskip("triton")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from brule.networks import fused
+
+channels = {"weight": "*fp32", "bias": "*fp32"}
+sizes = {"pixels": "i32", "channels": "i32", "PADDED": "constexpr", "ROWS": "constexpr", "eps": "fp32"}
+for count in (48, 80, 96):
+    padded = triton.next_power_of_2(count)
+    constants = {"PADDED": padded, "ROWS": fused.TILE // padded}
+    for kernel in (fused._moments, fused._apply, fused._totals, fused._back):
+        known = {"sums": "*fp32", "totals": "*fp32", **channels, **sizes}
+        types = {name: known.get(name, "*bf16") for name in kernel.arg_names}
+        source = ASTSource(kernel, types, constexprs=constants)
+        found = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": fused.WARPS})
+        assert found.asm["cubin"], kernel
+        print(kernel.__name__, count)
+"""
 
 
 @pytest.mark.parametrize("shape", [(2, 48, 8, 8), (3, 96, 16, 16), (2, 16, 2, 2), (2, 160, 4, 6)])
@@ -52,3 +73,25 @@ def test_other_groups_stay_torch_s() -> None:
     norm = Normalise(24)
     fuse(norm)
     torch.testing.assert_close(norm(torch.ones(1, 24, 2, 2)), F.relu(F.group_norm(torch.ones(1, 24, 2, 2), 1)))
+
+
+def test_every_kernel_compiles_for_an_h100_where_there_is_none(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    words = [sys.executable, "-c", COMPILED]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 12
+
+
+def test_where_a_kernel_fails_the_normalisations_stay_torch_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    from brule.networks import fused
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such instruction")
+
+    norm = Normalise(48).to(DEVICE)
+    monkeypatch.setattr(fused._NormRelu, "backward", fails)  # the first to be compiled that only training needs
+    with pytest.warns(UserWarning, match="the encoder's normalisations stay torch's own"):
+        fuse(norm)
+    assert norm.fused is None

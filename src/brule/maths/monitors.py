@@ -14,7 +14,7 @@ from brule.maths.metrics import Points, as_array, as_tensor, fitted, normaliser
 from brule.maths.warps import Warp
 
 SEED = 20200612
-"""One for all: the equivariance of two encoders is read on the same deformations."""
+"""One for all: on one kind of device the equivariance of two encoders is read on the same deformations."""
 BATCH = 64
 """Images of a batch, for whoever wants to read the same: the deformations are drawn batch by batch."""
 

@@ -57,7 +57,8 @@ def _step(n: Networks, o: Optimisers, I: Tensor, s: Settings, now: Turn, generat
     gI = g.images(I)  # (B, 3, S, S)
     with torch.no_grad():
         L = landmarks(n.E_ema, I, s)  # of the image that is not warped
-        gL = condition(L, s, g)  # (B, K, D, D)
+        gX = g.points(L.X_L)  # (B, K, 2)
+        gL = condition(L, s, g, gX)  # (B, K, D, D)
     style = random_style(n, len(I), s, generator) if plays else None  # S_o(z): (B, layers, style)
     I_F = once(lambda: _image(n, gL, style, s))  # I_F = G(gL, S_o(z)), where D plays
     S_I = once(lambda: _style(n, I, s))  # the style is the un-warped image's: it has no geometry
@@ -76,7 +77,7 @@ def _step(n: Networks, o: Optimisers, I: Tensor, s: Settings, now: Turn, generat
         "gan/L_rec": Term(c.c1, lambda: losses.reconstruction(I_R(), gI), restore),
         "gan/H_fake": Term(
             c.c2 / heatmaps.PAPER_UNIT,
-            lambda: heatmaps.cross_entropy(L_F(), heatmaps.sparse(g.points(L.X_L), s.model.map_size)),
+            lambda: heatmaps.cross_entropy(L_F(), heatmaps.sparse(gX, s.model.map_size)),
             restore and plays,
         ),
         "gan/L_style": Term(c.c3, lambda: _L_style(n, I_F(), style, g, s), restore and plays),

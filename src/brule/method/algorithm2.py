@@ -61,17 +61,27 @@ def encoder_iteration(
             keep = 1.0 if stage.keep is None else stage.keep
             taught = calibration.tie(taught, primary, stage.modes or 0, keep)
 
-    def step(I: Tensor, X: Tensor | None, taught: Tensor | None) -> Parts:
-        return _step(n, o, Batch(I, X), s, geometry, taught, ramp)
+    # While it rises it is an input, so that one recording serves all iterations.
+    rising = torch.full((), ramp, device=batch.I.device) if 0 < ramp < 1 else None
 
-    changing = 0 < ramp < 1 or (s.loss.coupling == "ot" and s.loss.c5 > 0 and stage.regularise)
-    parts = play(None if changing else ("step", stage, ramp), step, [batch.I, batch.X, taught], generator)
+    def step(I: Tensor, X: Tensor | None, taught: Tensor | None, rising: Tensor | None) -> Parts:
+        return _step(n, o, Batch(I, X), s, geometry, taught, ramp if rising is None else rising)
+
+    asks_the_cpu = s.loss.coupling == "ot" and s.loss.c5 > 0 and stage.regularise
+    key = None if asks_the_cpu else ("step", stage, None if rising is not None else ramp)
+    parts = play(key, step, [batch.I, batch.X, taught, rising], generator)
     n.E_ema.update_parameters(n.E)
     return parts
 
 
 def _step(
-    n: Networks, o: Optimisers, batch: Batch, s: Settings, geometry: Geometry, taught: Tensor | None, ramp: float
+    n: Networks,
+    o: Optimisers,
+    batch: Batch,
+    s: Settings,
+    geometry: Geometry,
+    taught: Tensor | None,
+    ramp: float | Tensor,
 ) -> Parts:
     """The descent of Algorithm 2. taught: the teacher's points, where R_g asks for them."""
     I, c, stage, generator = batch.I, s.loss, geometry.stage, geometry.generator

@@ -69,7 +69,7 @@ class Batches:
     """A stream of batches: `at(turn)` depends on the seed and the turn alone.
 
     `permutation` (K,) tells which landmarks swap in the mirror; None: nothing is mirrored. Landmarks travel along where
-    the crops have them; an unsupervised run never opens them.
+    the crops have them; an unsupervised run never opens them. `resident`: the images of the crops on the GPU.
     """
 
     def __init__(
@@ -80,11 +80,12 @@ class Batches:
         seed: int,
         purpose: str,
         device: torch.device,
+        resident: Tensor | None = None,
     ) -> None:
         self.crops, self.seed, self.purpose, self.device = crops, seed, purpose, device
         self.order = Order(len(crops.images), size, seed, f"{purpose}/order")
         self.permutation = permutation
-        self.resident = resident(crops.images, device)
+        self.resident = resident
         framed = crops.index["framed"].to_numpy(dtype=bool)
         self.primary = None if framed.all() else framed
 

@@ -223,12 +223,16 @@ def landmarks(E: nn.Module, I: Tensor, s: Settings) -> Landmarks:
     return Landmarks(log_L, heatmaps.coordinates(log_L.exp()))
 
 
-def condition(L: Landmarks, s: Settings, g: Warp | None = None) -> Tensor:
-    """What G and D see of L, deformed by g: the sparse map at g X_L, peak 1; or gL, scaled as if it were one."""
+def condition(L: Landmarks, s: Settings, g: Warp | None = None, gX: Tensor | None = None) -> Tensor:
+    """What G and D see of L, deformed by g: the sparse map at g X_L, peak 1; or gL, scaled as if it were one.
+
+    gX: g X_L, (B, K, 2), for whoever has it already.
+    """
     if s.model.raw_condition:
         gL = L.log_L.exp() if g is None else g.maps(L.log_L.exp())
         return gL * (2 * torch.pi * s.model.condition_sigma**2)
-    gX = L.X_L if g is None else g.points(L.X_L)
+    if gX is None:
+        gX = L.X_L if g is None else g.points(L.X_L)
     return heatmaps.condition(gX, s.model.map_size, s.model.condition_sigma)
 
 
@@ -253,8 +257,8 @@ class Term(NamedTuple):
     weight: float
     value: Callable[[], Tensor]
     """Called only where it weighs something."""
-    share: float = 1.0
-    """In [0, 1]: how much of the term there is yet, or whether there is any in this iteration."""
+    share: float | Tensor = 1.0
+    """In [0, 1]: how much of the term there is yet, or whether there is any in this iteration. A tensor is not 0."""
 
 
 def once(function: Callable[[], T]) -> Callable[[], T]:
@@ -273,7 +277,7 @@ def descend(
     parts: Parts = {}
     total = optimisers[0].param_groups[0]["params"][0].new_zeros(())
     for name, term in terms.items():
-        if term.weight > 0 and term.share > 0:
+        if term.weight > 0 and (isinstance(term.share, Tensor) or term.share > 0):
             parts[name] = value = term.value()
             total = total + term.share * (term.weight * value)
     values = {name: value.detach() for name, value in parts.items()}

@@ -24,7 +24,7 @@ from brule.maths.images import mirror_all, shrunk, to_tensor
 from brule.method import graphs, ranks
 from brule.method.algorithm1 import gan_iteration
 from brule.method.algorithm2 import encoder_iteration
-from brule.method.batches import Batches, derive, generator
+from brule.method.batches import Batches, derive, generator, resident
 from brule.method.collapse import columns
 from brule.method.context import Networks, Optimisers, Settings
 from brule.method.geometry import Calibration
@@ -150,13 +150,15 @@ class Training:
         )
         self.calibration = Calibration(self.X_b, shapes, framed=self._framed())
         sizes = config.train.batch_size, config.train.gan_batch_size
-        self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device)
+        images = resident(inputs.gan.images, device)
+        own = images if inputs.encoder is inputs.gan else resident(inputs.encoder.images, device)
+        self.encoder_batches = Batches(inputs.encoder, flip, sizes[0], config.seed, "encoder", device, own)
         self.unlabelled_batches = (
-            Batches(inputs.gan, flip, config.train.unlabelled, config.seed, "unlabelled", device)
+            Batches(inputs.gan, flip, config.train.unlabelled, config.seed, "unlabelled", device, images)
             if config.train.unlabelled and config.train.mode == "semi-supervised"
             else None
         )
-        self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device)
+        self.gan_batches = Batches(inputs.gan, flip, sizes[1], config.seed, "gan", device, images)
         self._generators = {name: generator(config.seed, 0, name, device) for name in ("encoder", "gan")}
         self.player = Player(device) if graphs.used(config.machine, device) else None
         if self.player:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from math import sqrt
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,8 +35,7 @@ def fuse(*networks: nn.Module) -> None:
     try:
         from brule.networks.fused import CHANNELS, norm_relu
 
-        first = next(networks[0].parameters())
-        norm_relu(first.new_zeros(1, CHANNELS, 2, 2), first.new_ones(CHANNELS), first.new_zeros(CHANNELS), 1e-5)
+        _try(norm_relu, 3 * CHANNELS, next(networks[0].parameters()).device)
     except Exception as error:  # Triton is missing, finds no C compiler, or does not know this GPU
         warnings.warn(f"the encoder's normalisations stay torch's own, which are slower: {error}", stacklevel=2)
         return
@@ -43,6 +43,16 @@ def fuse(*networks: nn.Module) -> None:
         for module in network.modules():
             if isinstance(module, Normalise) and module.num_channels == CHANNELS * module.num_groups:
                 module.fused = norm_relu
+
+
+def _try(norm_relu: Callable[..., Tensor], channels: int, device: torch.device) -> None:
+    """Forward and back, so that every kernel is compiled and has run."""
+    with torch.enable_grad():
+        x = torch.ones(2, channels, 4, 4, dtype=torch.bfloat16, device=device, requires_grad=True)
+        weight, bias = (torch.ones(channels, device=device, requires_grad=True) for _ in range(2))
+        norm_relu(x, weight, bias, 1e-5).sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    x.grad.sum().item()  # what fails on the GPU is told when the CPU waits for it
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
