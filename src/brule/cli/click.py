@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule import cli, files
-from brule.cli.predict import find
-from brule.errors import BruleError
+from brule.cli.named import find
+from brule.errors import BruleError, counted
 from brule.terminal import track
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     add("photos", nargs="+", metavar="PHOTO", help="a file, a folder or a pattern")
     out = "the file of shapes; one that is there is continued; default: %(default)s"
     add("--out", type=Path, default=Path("shapes.json"), metavar="FILE", help=out)
-    add("-n", "--count", type=_count, default=60, metavar="N", help="photos to show, at most; default: %(default)s")
+    cli.count(command, "photos", 1000, 60, "photos to show, at most")
     cli.port(command, 5002)
 
 
@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> bool:
             raise BruleError("none of these photos can be read; give others")
         sheet = Sheet(args.out, given)
         state = sheet.told()
-        held = f", which holds {_many(state['whole'], 'shape')} of {_many(len(state['names']), 'point')} so far"
+        held = f", which holds {counted(state['whole'], 'shape')} of {counted(len(state['names']), 'point')} so far"
         shown = f"{len(given)} of {len(found)} photos (--count N shows more)"
         print(
             USE.format(
                 address=server.address(listening),
-                shown=_many(len(given), "photo") if len(chosen) == len(found) else shown,
+                shown=counted(len(given), "photo") if len(chosen) == len(found) else shown,
                 out=args.out,
                 held=held if begun else "",
             ),
@@ -129,13 +129,3 @@ def _opened(chosen: Mapping[str, Path]) -> Iterator[Photo]:
             yield opened(path, name)
         except BruleError as error:
             print(f"{error} (it is skipped)", file=sys.stderr)
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of photos; give one from 1 to 1000")
-    return int(text)

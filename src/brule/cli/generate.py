@@ -45,7 +45,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add = command.add_argument
     add("folder", type=Path, metavar="FOLDER", help="where the images go; a new folder, or an empty one")
-    add("-n", "--count", type=_count, default=1000, metavar="N", help="how many images; default: %(default)s")
+    cli.count(command, "images", 10**6, 1000, "how many images")
     cli.model(command)
     add("--gan", type=Path, metavar="FILE", help="the GAN; default: gan.safetensors beside the model")
     add("--shapes", type=Path, metavar="FILE", help="the shapes to draw; default: the unpaired shapes of data/crops")
@@ -62,9 +62,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Draw, write and say how good the labels are. Any failure raises: the result is never True."""
-    folder = args.folder.resolve()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BruleError(f"{args.folder}: exists and is not an empty folder; give the name of a new one")
+    folder = cli.new_folder(args.folder, "give the name of a new one")
     import numpy as np
     from PIL import Image
 
@@ -119,12 +117,6 @@ def _shapes(args: argparse.Namespace, gan: Gan, detector: Detector) -> Shapes:
             "--shapes with as many landmarks"
         )
     return framed(shapes, detector.framing, path) if args.shapes else shapes.astype(np.float64)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 10**6:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of images; give one from 1 to 1000000")
-    return int(text)
 
 
 def _seed(text: str) -> int:

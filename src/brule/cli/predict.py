@@ -6,18 +6,17 @@ Whatever needs torch or matplotlib is imported where it is used, so that `brule 
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule import cli, files
-from brule.data.layouts import HIDDEN, images, passed_over, tally
+from brule.cli import films
+from brule.cli.named import find, keep_inputs
 from brule.errors import BruleError, sentence
 from brule.terminal import track
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from brule.data.schemes import Scheme
     from brule.detector.model import Detector
     from brule.detector.prediction import Prediction
-    from brule.detector.video import Frame
-
-    Take = Callable[[Frame, Prediction], None]  # what happens to the landmarks of a frame
 
 TITLE = "Find the landmarks of photos and videos."
 EPILOG = """\
@@ -102,7 +98,7 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if args.format in PROPOSALS:
         _unlike(chosen)
-    if args.out is None and len(chosen) > 1 and any(map(_is_film, chosen)):
+    if args.out is None and len(chosen) > 1 and any(map(films.is_one, chosen)):
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
     if args.out:
         _make_room(args)
@@ -110,11 +106,11 @@ def run(args: argparse.Namespace) -> bool:
 
     detector = load(args.model)
     print(f"{args.model}: {trained_on(detector)}", file=sys.stderr)
-    photos = {path: place for path, place in chosen.items() if not _is_film(path)}
+    photos = {path: place for path, place in chosen.items() if not films.is_one(path)}
     failed |= bool(photos) and _photos(args, detector, photos)
-    for path in filter(_is_film, chosen):
+    for path in filter(films.is_one, chosen):
         try:
-            _film(args, detector, path, (args.out or Path()) / chosen[path])
+            films.answer(args, detector, path, (args.out or Path()) / chosen[path])
         except BruleError as error:
             failed = _report(error)
     return failed
@@ -150,28 +146,6 @@ def _chosen(args: argparse.Namespace) -> tuple[dict[Path, Path], bool]:
     return chosen, failed
 
 
-def find(argument: str) -> dict[Path, Path]:
-    """The photos of a file name, a folder with all below it, or a pattern: photo → its place elsewhere, without suffix.
-
-    A file need not exist; whoever reads it will notice. Photos in a folder that are in no form that is read are told.
-    Raises BruleError if a folder or a pattern holds no photo.
-    """
-    if not argument:
-        raise BruleError("'': names no photo; give a file, a folder or a pattern")
-    path = Path(argument)
-    if os.path.isdir(argument):
-        found = {inner: inner.relative_to(path) for inner in images(path)}
-        if set(passed := passed_over(path, found)) - {HIDDEN}:
-            print(f"{files.shown(path)}: passed over {tally(passed)}.", file=sys.stderr)
-    elif glob.has_magic(argument) and not os.path.exists(argument):
-        found = {Path(m): Path(Path(m).name) for m in sorted(glob.glob(argument, recursive=True)) if os.path.isfile(m)}
-    else:
-        found = {path: Path(path.name)}
-    if not found:
-        raise BruleError(f"{argument}: holds no photo; give a file, or a folder or a pattern that holds some")
-    return {inner: place.with_suffix("") for inner, place in found.items()}
-
-
 def _unlike(chosen: Mapping[Path, Path]) -> None:
     """Raise BruleError if two photos would have the same name in a file of proposals."""
     owners: dict[str, Path] = {}
@@ -189,23 +163,9 @@ def _title(path: Path, place: Path) -> str:
     return files.shown(place.with_name(path.name)).replace(os.sep, "/")
 
 
-def keep_inputs(found: Mapping[Path, Path], out: Path) -> None:
-    """Raise BruleError if something would be written beside a photo, where its owner's landmarks may lie."""
-    inputs = {folder for path in found for folder in (path.parent.resolve(), path.resolve().parent)}  # links have two
-    for folder in {out, *((out / place).parent for place in found.values())}:
-        if folder.resolve() in inputs:
-            raise BruleError(f"{folder}: holds some of these photos; give --out a folder of its own, away from them")
-
-
-def _is_film(path: Path) -> bool:
-    from brule.detector import video
-
-    return path.suffix.lower() in video.SUFFIXES
-
-
 def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
     """The files below --out that belong to this photo or video alone."""
-    if _is_film(path):
+    if films.is_one(path):
         names = [f"{path.name}.{args.format}", *([f"{place.name}.mp4"] if args.overlay else [])]
     else:
         kinds = {"pts": args.format == "pts", "png": args.overlay}
@@ -314,76 +274,3 @@ def _propose(
         files.write_text(args.out / "cvat-label.json", cvat.labels_text(scheme, proposals))
     if args.format == "label-studio":
         files.write_text(args.out / "label-studio-interface.xml", labelstudio.interface(scheme))
-
-
-# Videos.
-
-
-def _film(args: argparse.Namespace, detector: Detector, path: Path, place: Path) -> None:
-    """Answer one video frame by frame: in a table, and drawn if that was asked for.
-
-    `place`: where its files go, without a suffix, if --out was given. Raises BruleError if the video cannot be
-    answered, and then writes none of its files.
-    """
-    from brule.detector import video
-
-    if args.format not in ("csv", "json"):
-        what = f"a file of {args.format}" if args.format in PROPOSALS else "a .pts"
-        raise BruleError(f"{path}: {what} has no room for the frames of a video; give --format csv or json")
-    count = video.length(path)
-    with _table(args, place.with_name(f"{path.name}.{args.format}")) as write, _drawn(args, detector, place) as draw:
-        answers = video.follow(detector, video.frames(path), args.box, args.refine, not args.unsmoothed)
-        for frame, found in track(_named(path, answers), path.name, count):
-            write(frame, found)
-            draw(frame, found)
-
-
-def _named(path: Path, answers: Iterator[tuple[Frame, Prediction]]) -> Iterator[tuple[Frame, Prediction]]:
-    """The frames. An error about one of them names the video."""
-    try:
-        yield from answers
-    except BruleError as error:
-        raise error if str(path) in str(error) else BruleError(f"{path}, {error}") from None
-
-
-@contextmanager
-def _table(args: argparse.Namespace, path: Path) -> Iterator[Take]:
-    """Write each line at once: those of a long video would fill the memory."""
-    if args.out is None:
-        with _lines(args.format, sys.stdout.write) as take:
-            yield take
-        return
-    with (
-        files.atomic(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-        _lines(args.format, stream.write) as take,
-    ):
-        yield take
-
-
-@contextmanager
-def _lines(form: str, write: Callable[[str], object]) -> Iterator[Take]:
-    from brule.detector.text import FRAMES, frame_csv, frame_json
-
-    before = "[\n" if form == "json" else FRAMES
-
-    def take(frame: Frame, found: Prediction) -> None:
-        nonlocal before
-        line = frame_json if form == "json" else frame_csv
-        write(before + line(frame.number, frame.time, found))
-        before = ",\n" if form == "json" else ""
-
-    yield take
-    write("\n]\n" if form == "json" else "")
-
-
-@contextmanager
-def _drawn(args: argparse.Namespace, detector: Detector, place: Path) -> Iterator[Take]:
-    if not args.overlay:
-        yield lambda frame, found: None
-        return
-    from brule.detector import video
-    from brule.figures.grids import marked
-
-    with video.written(place.with_name(f"{place.name}.mp4")) as add:
-        yield lambda frame, found: add(marked(frame.pixels, found.points, detector.scheme), frame.time)

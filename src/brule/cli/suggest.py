@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brule import cli, files
-from brule.cli.predict import find
+from brule.cli.named import find
 from brule.errors import BruleError
 from brule.terminal import track
 
@@ -69,7 +69,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add = command.add_argument
     add("photos", nargs="*", metavar="PHOTO", help="a file, a folder or a pattern; default: data/crops")
-    add("-n", "--count", type=_count, default=20, metavar="N", help="how many photos; default: %(default)s")
+    cli.count(command, "photos", 10**5, 20, "how many photos")
     cli.model(command)
     add("--out", type=Path, required=True, metavar="FOLDER", help="a new folder, or an empty one")
     add("--all", action="store_true", help="photos that are labelled already may be chosen, too")
@@ -77,9 +77,7 @@ def arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> bool:
     """Look, choose and write. Returns whether any photo failed."""
-    out = args.out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BruleError(f"{args.out}: exists and is not an empty folder; give --out the name of a new one")
+    out = cli.new_folder(args.out, "give --out the name of a new one")
     import numpy as np
 
     from brule.detector.model import load
@@ -169,9 +167,3 @@ def _write(out: Path, chosen: Sequence[Candidate], detector: Detector) -> None:
             target = folder / "photos" / each.name.partition("/")[2]
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(each.path, target)
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 10**5:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of photos; give one from 1 to 100000")
-    return int(text)
