@@ -27,16 +27,16 @@ from brule.stages import card, records, wording
 from brule.stages.records import RESULTS
 from brule.stages.report import Findings, gather, page
 from brule.stages.scores import (
+    Answers,
     Floats,
-    Split,
     collapse_monitors,
+    evenly,
     likeness,
     measure,
     measure_samples,
     requested_shapes,
     sample_rows,
     speed,
-    spread,
 )
 from brule.tracking import registry
 from brule.tracking.registry import Measured
@@ -132,7 +132,7 @@ def _tracked(
 
 
 def _register(
-    run: tracking.Run, config: Config, report: Mapping[str, Any], validation: Split, detector: Detector
+    run: tracking.Run, config: Config, report: Mapping[str, Any], validation: Answers, detector: Detector
 ) -> bool:
     measured = _measured(report, validation, detector)
     return registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
@@ -152,7 +152,7 @@ def _log(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
             run.artifact(path, folder)
 
 
-def _measured(report: Mapping[str, Any], validation: Split, detector: Detector) -> Measured:
+def _measured(report: Mapping[str, Any], validation: Answers, detector: Detector) -> Measured:
     """The facts that decide whether this detector takes the place of the best one so far."""
     digest = hashlib.sha256(json.dumps(detector.scheme.to_json()).encode())
     for array in (validation.images, validation.truth):
@@ -176,7 +176,7 @@ def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", float(value)
 
 
-def ced_table(split: Split) -> str:
+def ced_table(split: Answers) -> str:
     """results/ced.csv: the share of images within each threshold (percent); the cells are empty without landmarks."""
     table = {"threshold": _THRESHOLDS}
     for name in _CURVES:
@@ -186,7 +186,7 @@ def ced_table(split: Split) -> str:
 
 
 def draw(
-    detector: Detector, splits: Mapping[str, Split], columns: int, healthy: dict[str, float], course: pd.DataFrame
+    detector: Detector, splits: Mapping[str, Answers], columns: int, healthy: dict[str, float], course: pd.DataFrame
 ) -> None:
     """results/figures: the distribution of the error, the best, median and worst images, and the course of training."""
     test, validation = splits["test"], splits["validation"]
@@ -194,7 +194,7 @@ def draw(
     figures.ced(curves, FIGURES / "ced.png")
     shown = validation if test.truth is None else test
     blank = [(split, np.setdiff1d(np.arange(len(split.images)), split.known)) for split in (test, validation)]
-    blank = [(split, spread(rest, 3 * columns)) for split, rest in blank]  # there may be more than fit into the memory
+    blank = [(split, evenly(rest, 3 * columns)) for split, rest in blank]  # there may be more than fit into the memory
     figures.overlays(
         shown.images[shown.known],
         shown.points[shown.known],

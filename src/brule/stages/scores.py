@@ -39,7 +39,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Split:
+class Answers:
     """The detector's answers on all images of a split, and their errors on the M labelled ones."""
 
     images: Images
@@ -56,7 +56,7 @@ class Split:
     """Means over the images, under their names in results/metrics.json."""
 
 
-def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Split:
+def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Answers:
     """Measure the detector on a split, beside its yardsticks.
 
     These answer X_b (K, 2) in crop units for every image (the floor), or X_b moved onto each image's true landmarks by
@@ -65,7 +65,7 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> S
     points, none = detector.points(crops.images, batch), np.empty(0, np.intp)
     known = none if crops.landmarks is None else np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))
     if crops.landmarks is None or not len(known):
-        return Split(crops.images, points, known, None, {}, UNMEASURED)
+        return Answers(crops.images, points, known, None, {}, UNMEASURED)
     truth = crops.landmarks[known].astype(np.float64)
     found, scale = points[known].astype(np.float64), metrics.normaliser(truth, detector.scheme.normaliser)
     errors = {
@@ -88,7 +88,7 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> S
     if groups := parts(detector.scheme.names):
         each = {name: metrics.nme(found[:, k], truth[:, k], scale) for name, k in groups.items()}
         scores["parts"] = {name: float(values.mean()) for name, values in each.items()}
-    return Split(crops.images, points, known, truth, errors, scores)
+    return Answers(crops.images, points, known, truth, errors, scores)
 
 
 def margin(errors: Floats) -> float | None:
@@ -152,7 +152,7 @@ _AT_MOST = 500
 
 def requested_shapes(truth: Floats | None, unpaired: npt.NDArray[Any]) -> Floats:
     """The shapes (N, K, 2) to request from G, at most 500: those of validation, or the unpaired ones if it has none."""
-    some: Floats = spread(unpaired if truth is None else truth, _AT_MOST).astype(np.float64)
+    some: Floats = evenly(unpaired if truth is None else truth, _AT_MOST).astype(np.float64)
     return some
 
 
@@ -171,7 +171,7 @@ def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, 
     found = [detector.points(images, batch) for images in drawn]
     scale, other = metrics.normaliser(shapes, detector.scheme.normaliser), shapes[another(len(shapes))]
     other_scale = metrics.normaliser(other, detector.scheme.normaliser)
-    crops = spread(real, _AT_MOST)
+    crops = evenly(real, _AT_MOST)
     typical = _distance(crops, crops[another(len(crops))]) if len(crops) > 1 else 0.0
     return {
         "nme": float(np.mean([metrics.nme(points, shapes, scale) for points in found])),
@@ -190,7 +190,7 @@ def likeness(gan: Gan, unpaired: npt.NDArray[Any], real: Images, batch: int = 64
     truncation would hide how various they are. frechet_floor: that between the two halves. frechet_images: how many
     images each of the three sets has, since d² depends on it. The features are standardised over both halves.
     """
-    some = spread(real, 2 * _AT_MOST)
+    some = evenly(real, 2 * _AT_MOST)
     half = len(some) // 2
     if not gan.iterations or half < 2 or not len(unpaired):
         return UNLIKENED
@@ -210,13 +210,13 @@ def sample_rows(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tupl
 
     The first row is blank, to draw the shapes on; then G(shape, z) follows, with one z in each row.
     """
-    some = spread(shapes, columns)
+    some = evenly(shapes, columns)
     ground = np.full((len(some), gan.image_size, gan.image_size, 3), 244, np.uint8)
     rows = {f"z{k + 1}": gan.images(some, style.expand(len(some), -1)) for k, style in enumerate(gan.styles(styles))}
     return {"shape": ground, **rows}, some
 
 
-def spread(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+def evenly(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     """At most `count` of the rows, spread evenly over all."""
     some: npt.NDArray[Any] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     return some

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from brule.data.forms.labelstudio import LOCAL
-from brule.data.forms.objects import File, Marked, Proposal, as_size, listed
+from brule.data.forms.objects import File, Marked, Proposal, as_size, mappings
 from brule.data.labels import as_names, as_point
 from brule.data.schemes import Scheme
 from brule.errors import BruleError, quoted
@@ -24,10 +24,10 @@ def recognised(raw: Any) -> bool:
 
 def read(path: Path, raw: dict[str, Any]) -> File:
     """The annotated objects. Those without a labelled keypoint, such as mere boxes, are none."""
-    images = {_id(image): image for image in listed(raw["images"])}
-    categories = {_id(category): category for category in listed(raw.get("categories"))}
+    images = {_id(image): image for image in mappings(raw["images"])}
+    categories = {_id(category): category for category in mappings(raw.get("categories"))}
     objects, used, others = [], dict[int | str, tuple[str, ...]](), 0
-    for index, annotation in enumerate(listed(raw["annotations"])):
+    for index, annotation in enumerate(mappings(raw["annotations"])):
         where = f"{path}: annotation {quoted(annotation.get('id', index))}"
         values = annotation.get("keypoints")
         if not isinstance(values, list) or not any(values[2::3]):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from brule.data.forms.objects import HALF, File, Marked, add, as_size, listed
+from brule.data.forms.objects import HALF, File, Marked, add, as_size, mappings
 from brule.data.labels import as_point
 from brule.errors import BruleError, quoted
 
@@ -20,7 +20,7 @@ def read(path: Path, raw: dict[str, Any]) -> File:
     image = image.replace("\\", "/") if isinstance(image, str) else ""
     groups: dict[str, dict[str, Sequence[float]]] = {}
     others = 0
-    for shape in listed(raw["shapes"]):
+    for shape in mappings(raw["shapes"]):
         label, points = shape.get("label"), shape.get("points")
         if shape.get("shape_type") != "point":
             others += 1

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
 
 from brule.data.crop import SUFFIXES
-from brule.data.forms.objects import HALF, File, Marked, Proposal, Sizes, add, as_size, listed, printable
+from brule.data.forms.objects import HALF, File, Marked, Proposal, Sizes, add, as_size, mappings, printable
 from brule.data.labels import as_point
 from brule.data.schemes import Scheme
 from brule.errors import BruleError, quoted
@@ -26,7 +26,7 @@ _NAME, _TO = "landmarks", "image"
 
 def recognised(raw: Any) -> bool:
     """Whether a JSON has this form."""
-    tasks = listed(raw)
+    tasks = mappings(raw)
     return bool(tasks) and any(
         isinstance(task.get("data"), dict) or {"annotation_id", "annotator", "lead_time"} & set(task) for task in tasks
     )
@@ -39,14 +39,14 @@ def read(path: Path, raw: list[Any], sizes: Sizes) -> File:
     has corrected them.
     """
     objects, others, proposed = list[Marked](), 0, 0
-    for index, task in enumerate(listed(raw)):
+    for index, task in enumerate(mappings(raw)):
         where = f"{path}: task {quoted(task.get('id', index))}"
         full = isinstance(task.get("data"), dict)
         if "completions" in task:
             raise BruleError(f"{where}: is of Label Studio before 1.0; export it by a newer one")
         image = _image(task["data"] if full else task)
         proposed += bool(full and task.get("predictions"))
-        found = _full(task) if full else [mark for value in task.values() for mark in listed(value)]
+        found = _full(task) if full else [mark for value in task.values() for mark in mappings(value)]
         groups: dict[str, dict[str, Sequence[float]]] = {}
         size = None
         for mark in found:
@@ -75,9 +75,9 @@ def read(path: Path, raw: list[Any], sizes: Sizes) -> File:
 
 def _full(task: dict[str, Any]) -> list[dict[str, Any]]:
     """The marks of the annotation that counts."""
-    given = [each for each in listed(task.get("annotations")) if not each.get("was_cancelled")]
+    given = [each for each in mappings(task.get("annotations")) if not each.get("was_cancelled")]
     best = [each for each in given if each.get("ground_truth")] or given
-    marks = listed(best[-1].get("result")) if best else []
+    marks = mappings(best[-1].get("result")) if best else []
     return [mark for mark in marks if mark.get("type") not in ("choices", "relation")]
 
 

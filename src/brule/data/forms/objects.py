@@ -182,7 +182,7 @@ def add(points: dict[str, Sequence[float]], name: str, point: Sequence[float], w
     points[name] = point
 
 
-def listed(value: Any) -> list[dict[str, Any]]:
+def mappings(value: Any) -> list[dict[str, Any]]:
     """The mappings in a list of JSON. Whatever else stands there is passed over."""
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
