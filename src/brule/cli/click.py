@@ -39,12 +39,12 @@ loaded from elsewhere, and nothing is written but --out. Ctrl-C stops it.
 examples:
   brule shapes pictures/
   brule shapes one.jpg two.jpg three.jpg --out hand.json
-  dvc exp run -S data.source=folder -S data.location=pictures -S data.shapes=shapes.json"""
+  brule new pictures --shapes shapes.json"""
 USE = """\
 {address} shows {shown}; Ctrl-C stops it. Open it in a browser:
 1. On the first picture, click the points that you want found, and name them.
 2. Click the same points on a few more pictures.
-Every change is written to {out}{held}. Training takes it as data.shapes={out}."""
+Every change is written to {out}{held}. Then: brule new PHOTOS --shapes {out}"""
 
 
 def arguments(command: argparse.ArgumentParser) -> None:

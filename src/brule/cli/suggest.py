@@ -37,11 +37,12 @@ give them back:
 
   brule suggest pictures -n 20 --out next
   brule predict next/photos --format label-studio --out next       (or coco, cvat, tps)
-  dvc exp run -S data.labels=corrected.json -S prepare.labelled=next/labelled.txt -S train.mode=semi-supervised \\
-    -S train.initial=start.safetensors -S stages.warm.iterations=0 -S stages.teach.iterations=0
+  cp models/detector.safetensors start.safetensors
+  python pipelines/experiment.py NAME few-labels -S data.labels=corrected.json \\
+    -S prepare.labelled=next/labelled.txt -S train.initial=start.safetensors
 
-prepare.labelled names images as data/crops does: a photo of the folder data.location is folder/NAME. The last command
-begins with start.safetensors, a copy of the detector, since training writes models/ anew.
+NAME is the experiment that trained the detector. The copy is what the new training starts from, since it writes models/
+anew. prepare.labelled names images as data/crops does: a photo of the folder data.location is folder/NAME.
 
 examples:
   brule suggest -n 20 --out next
