@@ -64,6 +64,7 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
         ({"warp": None}, r"warp = None: is a group of parameters"),
         ({"data": {"normaliser": 3}}, r"data\.normaliser = 3: should be a list, as in \[36, 45\]"),
         ({"machine": {"device": "gpu"}}, r"machine\.device = 'gpu': is not a device; use auto, cpu or cuda"),
+        ({"data": {"synthetic": {"train": 1, "validation": 1, "test": 1, "size": 16}}}, r"synthetic\.size = 16: "),
         ({"machine": {"device": "mps"}}, r"machine\.device = 'mps': is not a device; use auto, cpu or cuda"),
         ({"tracking": {"model": "a/b"}}, r"tracking\.model = 'a/b': "),
         ({"warp": {}}, r"train\.gan_warp names the family 'paper', but `warp` has only"),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from brule import figures
 from brule.data.schemes import IBUG68, Scheme, mirrored
-from brule.figures import annotation, grids, theme
+from brule.figures import annotation, contact, grids, theme
 from brule.figures.grids import Canvas, _choose
 
 PLAIN = Scheme.plain(["a", "b", "c", "d", "e"])
@@ -50,6 +50,24 @@ def test_landmarks_are_drawn_where_they_are(tmp_path: Path) -> None:
         assert near(found, x + 0.25 * 192, y + 0.75 * 192, theme.PARTS[0])
         assert near(found, x + 0.75 * 192, y + 0.25 * 192, "white")
         assert not near(found, x + 0.25 * 192, y + 0.25 * 192, theme.PARTS[0])
+
+
+def test_of_a_larger_set_the_labelled_images_alone_are_ranked(tmp_path: Path) -> None:
+    images = np.zeros((5, 64, 64, 3), np.uint8)
+    images[3] = 200
+    answer, truth = np.full((5, 1, 2), [0.25, 0.75]), np.full((1, 1, 2), [0.75, 0.25])
+    path, known = tmp_path / "overlays.png", np.array([3])
+    figures.overlays(images, answer, truth, np.array([3.0]), Scheme.plain(["only"]), path, labelled=known)
+    canvas = Canvas({"best to worst": images[known]}, 192, 22, "footer")
+    x, y = canvas.corner(0, 0)
+    assert near(picture(path), x + 100, y + 20, "#c8c8c8")
+
+
+def test_a_dollar_sign_in_a_name_is_no_formula(tmp_path: Path) -> None:
+    crops, points = np.zeros((1, 64, 64, 3), np.uint8), np.full((1, 2, 2), 0.5)
+    scheme = Scheme.plain(["$\\x$", "b"])
+    contact.sheet(crops, points, scheme, tmp_path / "sheet.png", "$\\y$", "A note of $\\z$.")
+    assert picture(tmp_path / "sheet.png").std() > 5
 
 
 def test_images_without_landmarks_are_shown_below_the_few_that_have_some(tmp_path: Path) -> None:
@@ -131,7 +149,7 @@ def test_rows_are_best_median_worst() -> None:
         "too few to tell rows apart are there once"
     )
     some = _choose(errors[:7], 7, ("best", "median", "worst"), 4)
-    assert list(some) == ["best", "worst"] and sorted(np.concatenate(list(some.values()))) == list(range(7))
+    assert list(some) == ["1–4 of 7", "5–7 of 7"] and sorted(np.concatenate(list(some.values()))) == list(range(7))
     assert _choose(None, 0, ("best", "median", "worst"), 4) == {}
     blind = _choose(None, 21, ("best", "median", "worst"), 3)
     assert len({int(k) for index in blind.values() for k in index}) == 9, "without errors: nine different images"

@@ -168,6 +168,53 @@ def test_it_works_by_keys_alone_and_zoomed(visitor: Clicker, sheet: Sheet) -> No
     visitor.shows("#where", "c.png")
 
 
+def test_a_point_chosen_by_its_number_takes_the_keys_and_each_photo_is_a_step_for_undo(
+    visitor: Clicker, sheet: Sheet
+) -> None:
+    named(visitor)
+    visitor.type(Keys.ENTER, "n")
+    visitor.shows("#where", "b.png")
+    for name, place in FACE.items():
+        visitor.shows("#status", f"Now click: {name}")
+        visitor.click(*place)
+    for shown in (0, 1):
+        visitor.all("#photos button")[shown].click()
+        visitor.all("#points .number")[0].click()
+        visitor.type(*[Keys.ARROW_RIGHT] * 4)
+        visitor.until(lambda shown=shown: sheet.told()["shapes"][shown][0][0] > 60.5)
+    visitor.undo()
+    visitor.until(lambda: kept(sheet, 1, 0, FACE["left eye"], 0.5))
+    assert sheet.told()["shapes"][0][0][0] > 60.5, "the other photo's is another step"
+    visitor.all("#photos button")[2].click()
+    visitor.shows("#where", "c.png")
+    visitor.all("#photos button")[1].click()
+    visitor.all("#points .number")[2].click()
+    visitor.type(Keys.DELETE)
+    visitor.until(lambda: sheet.told()["shapes"][1][2] is None)
+    visitor.type("n", "n")
+    visitor.shows("#where", "b.png")  # after c.png; a.png, which is whole, is passed over
+
+
+def test_a_button_let_go_outside_moves_nothing(visitor: Clicker, sheet: Sheet) -> None:
+    def mouse(kind: str, x: float, y: float, held: int = 0) -> None:
+        words = {"type": kind, "x": x, "y": y, "button": "none" if kind == "mouseMoved" else "left", "buttons": held}
+        visitor.browser.execute_cdp_cmd("Input.dispatchMouseEvent", {**words, "clickCount": 1})
+
+    visitor.click(2, 75)
+    visitor.until(lambda: kept(sheet, 0, 0, (2, 75)))
+    box = visitor.browser.execute_script("return document.querySelector('#view').getBoundingClientRect().toJSON()")
+    x, y = visitor.at(2, 75)
+    x, y = x + box["x"] + box["width"] / 2, y + box["y"] + box["height"] / 2
+    before = sheet.told()["shapes"][0]
+    mouse("mousePressed", x, y, 1)
+    mouse("mouseReleased", 2, 2)
+    for step in range(5):
+        mouse("mouseMoved", x + 30 * step, y)
+    visitor.type(Keys.ESCAPE, "e", "p")
+    visitor.shows("#kept", "Saved in")
+    assert sheet.told()["shapes"][0] == before
+
+
 def test_touch_sets_points_without_opening_the_keyboard(visitor: Clicker, sheet: Sheet) -> None:
     visitor.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
     box = visitor.browser.execute_script("return document.querySelector('#view').getBoundingClientRect().toJSON()")

@@ -141,7 +141,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": ({"shapes": [None, None, [[math.nan, 1], None, None]]}, "c.jpg: [nan, 1] is not a place in a photo"),
     "beyond all": ({"shapes": [[[1, 10**400], None, None], None, None]}, "a.png: [1, 1000"),
     "truth": ({"shapes": [[[True, 1], None, None], None, None]}, "a.png: [True, 1] is not a place"),
-    "an old page": ({"revision": "0"}, "{out} was changed elsewhere, perhaps in another tab, so nothing was saved"),
+    "an old page": ({"revision": "0"}, "{out} was changed elsewhere, perhaps in another tab, or for other photos, so"),
 }
 
 
@@ -155,14 +155,18 @@ def test_what_is_wrong_is_one_sentence_and_changes_nothing(
     other, sentence = WRONG[what]
     question = {**QUESTION, "revision": known.told()["revision"], **other}
     status, told, _ = site.ask("sheet", json.dumps(question).encode(), Content_Type="application/json")
-    assert status == 400 and told["error"].startswith(sentence.format(out=known.out)) and "\n" not in told["error"]
+    assert (
+        status == (409 if what == "an old page" else 400)
+        and told["error"].startswith(sentence.format(out=known.out))
+        and "\n" not in told["error"]
+    )
     assert known.out.read_bytes() == before
 
 
 def test_who_may_ask_for_what(served: Callable[..., Any], pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = sheet(pictures)
     site = served(clicking.application(known))
-    question = json.dumps({**QUESTION, "revision": ""}).encode()
+    question = json.dumps({**QUESTION, "revision": known.told()["revision"]}).encode()
     kind = {"Content_Type": "application/json"}
     assert site.ask("sheet", question, Origin="https://elsewhere.example", **kind)[0] == 403
     assert site.ask("sheet", None, Host="elsewhere.example")[0] == 400
@@ -192,8 +196,8 @@ def test_who_may_ask_for_what(served: Callable[..., Any], pictures: Path, monkey
 
 def test_nobody_overwrites_what_another_has_written(pictures: Path) -> None:
     one, other = sheet(pictures), sheet(pictures)
+    stale = json.dumps({**QUESTION, "names": ["x", "y", "z"], "revision": other.told()["revision"]}).encode()
     save(one)
-    stale = json.dumps({**QUESTION, "names": ["x", "y", "z"], "revision": ""}).encode()
     with pytest.raises(BruleError, match="was changed elsewhere"):
         other.save(stale)
     assert other.told() == one.told(), "a page that is loaded again goes on from the file"
@@ -203,10 +207,19 @@ def test_nobody_overwrites_what_another_has_written(pictures: Path) -> None:
         with pytest.raises(BruleError, match="not valid JSON"):
             other.told()
     with pytest.raises(BruleError, match="was changed elsewhere"):
-        other.save(json.dumps({**QUESTION, "revision": other._revision}).encode())
+        other.save(json.dumps({**QUESTION, "revision": other._token}).encode())
     assert one.out.read_bytes() == edited, "not even a file that cannot be read any more"
     one.out.unlink()
     assert save(one)["whole"] == 1, "a file that was deleted is written again"
+
+
+def test_a_page_of_other_photos_writes_nothing(pictures: Path) -> None:
+    old = sheet(pictures)
+    question = json.dumps({**QUESTION, "revision": old.told()["revision"]}).encode()
+    others = Sheet(old.out, [opened(pictures / name, f"elsewhere/{name}") for name in SIZES])
+    with pytest.raises(BruleError, match="or for other photos, so nothing was saved; reload this page"):
+        others.save(question)
+    assert not old.out.exists()
 
 
 def test_a_full_disk_costs_nothing_that_was_saved(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

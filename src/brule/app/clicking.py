@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 
 from brule.app import server
 from brule.app.server import JSON, InTurn
-from brule.app.sheet import Photo, Sheet
+from brule.app.sheet import Photo, Sheet, StaleError
 
 LARGEST = 16 * 2**20
 """Bytes of what the page saves, at most: 500 points on 800 photos."""
@@ -23,7 +23,10 @@ def application(sheet: Sheet) -> ASGIApp:
 
     async def save(request: Request) -> Response:
         async with answered.body(request, JSON, LARGEST, "the request", "click fewer points or photos") as data:
-            return JSONResponse(await answered(sheet.save, data))
+            try:
+                return JSONResponse(await answered(sheet.save, data))
+            except StaleError as error:
+                raise HTTPException(409, str(error)) from None
 
     def chosen(request: Request) -> tuple[int, Photo]:
         index: int = request.path_params["index"]

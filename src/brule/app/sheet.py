@@ -6,6 +6,7 @@ it stands under "drafts", [{"image", "size", "points": [[x, y] or null, ...]}, .
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ class Record:
     size: tuple[int, int] | None
     points: Points
     """(K, 2), NaN where a point is missing."""
+
+
+class StaleError(BruleError):
+    """The page was made from another file, or for other photos."""
 
 
 def opened(path: Path, name: str) -> Photo:
@@ -117,12 +122,14 @@ class Sheet:
         """Write what the page sends: names, edges, pairs, normaliser, shapes (one for each photo, null if it has no
         point; of K points, null where one is missing), and the revision that the page had before.
 
-        Raises BruleError, and writes nothing, if one of them is not valid, or if somebody else has written the file.
+        Raises BruleError, and writes nothing, if one of them is not valid; StaleError if somebody else has written the
+        file, or if the page shows other photos.
         """
         raw = _question(data)
-        if raw.get("revision") != self._revision or _revision(self.out) not in ("", self._revision):
-            raise BruleError(
-                f"{self.out} was changed elsewhere, perhaps in another tab, so nothing was saved; reload this page"
+        if raw.get("revision") != self._token or _revision(self.out) not in ("", self._revision):
+            raise StaleError(
+                f"{self.out} was changed elsewhere, perhaps in another tab, or for other photos, so nothing was saved; "
+                "reload this page"
             )
         scheme = _scheme(raw, "the request")
         count, told = len(scheme.names) if scheme else 0, raw.get("shapes")
@@ -148,7 +155,13 @@ class Sheet:
     def _state(self) -> dict[str, Any]:
         whole = [points is not None and bool(np.isfinite(points).all()) for points in self._shapes]
         begun = sum(points is not None and bool(np.isfinite(points).any()) for points in self._shapes)
-        return {"out": str(self.out), "revision": self._revision, "whole": sum(whole), "drafts": begun - sum(whole)}
+        return {"out": str(self.out), "revision": self._token, "whole": sum(whole), "drafts": begun - sum(whole)}
+
+    @property
+    def _token(self) -> str:
+        """What a page was made from: the file, and the photos in their order."""
+        known = [self._revision, *((photo.name, photo.size) for photo in self.photos)]
+        return files.sha(json.dumps(known).encode())
 
     def _read(self) -> None:
         revision, (scheme, records) = _revision(self.out), recorded(self.out)

@@ -60,17 +60,18 @@ def arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> bool:
     """Answer until Ctrl-C. Any failure raises: the result is never True."""
     _make_room(args.out)
+    out = args.out.resolve() if args.out.is_symlink() else args.out  # what it points to is written
     found = _named(args.photos)
     from brule.app import clicking, server
     from brule.app.sheet import Sheet, recorded
 
     with server.bind(args.port) as listening:
-        begun = {record.image for record in recorded(args.out)[1]}
+        begun = {record.image for record in recorded(out)[1]}
         chosen = _few(found, args.count, begun)
         given = list(_opened(chosen))
         if not given:
             raise BruleError("none of these photos can be read; give others")
-        sheet = Sheet(args.out, given)
+        sheet = Sheet(out, given)
         state = sheet.told()
         held = f", which holds {counted(state['whole'], 'shape')} of {counted(len(state['names']), 'point')} so far"
         shown = f"{len(given)} of {len(found)} photos (--count N shows more)"

@@ -98,7 +98,7 @@ class Synthetic(Section):
     train: Faces
     validation: Faces
     test: Faces
-    size: Width
+    size: Annotated[int, Field(ge=32, le=1024)]
 
 
 class Data(Section):

@@ -58,7 +58,6 @@ def annotate(
             color=ink,
             zorder=4.0,
             path_effects=stroke,
-            parse_math=False,  # a name may hold a dollar sign
         )
 
 

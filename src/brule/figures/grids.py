@@ -122,22 +122,25 @@ def overlays(
     path: Path | str,
     titles: Sequence[str] = ("best", "median", "worst"),
     columns: int = 6,
+    labelled: npt.NDArray[np.intp] | None = None,
     unlabelled: Images | None = None,
     answers: Points | None = None,
 ) -> None:
     """The detector's best, median and worst images: predictions coloured by part, the truth as white dots, and errors.
 
-    images (N, S, S, 3) uint8; predictions and truths (N, K, 2) in crop units; errors (N,) in percent. Without errors,
-    images spread evenly over the set, with predictions only. `unlabelled` images (M, S, S, 3) with their predictions
-    `answers` (M, K, 2) have rows of their own, called unseen: at least one, and as many as the others leave free.
+    images (N, S, S, 3) uint8; predictions (N, K, 2) in crop units. labelled: the places (M,) of the images that are
+    ranked; None: all. Of these, truths (M, K, 2), and errors (M,) in percent. Without errors, images spread evenly over
+    the set, with predictions only. `unlabelled` images (U, S, S, 3) with their predictions
+    `answers` (U, K, 2) have rows of their own, called unseen: at least one, and as many as the others leave free.
     Nothing is drawn if there is no image at all. Landmarks that are few have their numbers.
     """
     many = 0 if unlabelled is None else len(unlabelled)
-    if not len(images) + many:
+    places = np.arange(len(images)) if labelled is None else labelled
+    if not len(places) + many:
         return
-    chosen = _choose(errors, len(images), titles, columns)
-    rows: dict[str, Images] = {title: images[index] for title, index in chosen.items()}
-    found = [predictions[index] for index in chosen.values()]
+    chosen = _choose(errors, len(places), titles, columns)
+    rows: dict[str, Images] = {title: images[places[index]] for title, index in chosen.items()}
+    found = [predictions[places[index]] for index in chosen.values()]
     if unlabelled is not None and answers is not None and many:
         free = titles[len(rows) :] or titles[:1]
         for number, index in enumerate(_choose(None, many, free, columns).values()):
@@ -179,7 +182,8 @@ def _choose(
 ) -> dict[str, npt.NDArray[np.intp]]:
     """The images of each row: equal numbers from the beginning, the middle and the end of the ranking.
 
-    If there are not enough for different ones in every row, each image is there once, in the order of the ranking.
+    If there are not enough for different ones in every row, each image is there once, in the order of the ranking,
+    and the rows tell their ranks.
     """
     columns = min(columns, count)
     if not columns:
@@ -190,11 +194,10 @@ def _choose(
         return {" " * row: some[start : start + columns] for row, start in enumerate(range(0, len(some), columns))}
     ranking = np.argsort(errors, kind="stable")
     if count < len(titles) * columns:
-        rows = [ranking[start : start + columns] for start in range(0, count, columns)]
-        names = (
-            [f"{titles[0]} to {titles[-1]}"] if len(rows) == 1 else [titles[0], *titles[1 : len(rows) - 1], titles[-1]]
-        )
-        return dict(zip(names, rows, strict=True))
+        if count <= columns:
+            return {f"{titles[0]} to {titles[-1]}": ranking}
+        ranks = [np.arange(start, min(start + columns, count)) for start in range(0, count, columns)]
+        return {f"{'–'.join(map(str, dict.fromkeys((k[0] + 1, k[-1] + 1))))} of {count}": ranking[k] for k in ranks}
     starts = np.linspace(0, count - columns, len(titles)).round().astype(int)
     return {title: ranking[start : start + columns] for title, start in zip(titles, starts, strict=True)}
 

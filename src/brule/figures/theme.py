@@ -50,6 +50,7 @@ _TYPE: Any = {
     "ytick.major.size": 0,
     "legend.frameon": False,
     "lines.solid_capstyle": "round",
+    "text.parse_math": False,  # a name may hold a dollar sign
 }
 
 

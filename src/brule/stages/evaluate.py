@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -27,8 +28,8 @@ from brule.stages import card, records, wording
 from brule.stages.records import RESULTS
 from brule.stages.report import Findings, gather, page
 from brule.stages.scores import (
-    Answers,
     Floats,
+    Measurements,
     collapse_monitors,
     evenly,
     likeness,
@@ -44,6 +45,8 @@ from brule.tracking.registry import Measured
 MODELS = Path("models")
 FIGURES = RESULTS / "figures"
 _BATCH = 64
+_BLOCK = 1024
+"""Images whose digest is taken at once."""
 _CURVES = ("detector", "floor", "oracle_affine", "oracle_similarity")
 _THRESHOLDS = np.linspace(0, 30, 301)
 
@@ -132,7 +135,7 @@ def _tracked(
 
 
 def _register(
-    run: tracking.Run, config: Config, report: Mapping[str, Any], validation: Answers, detector: Detector
+    run: tracking.Run, config: Config, report: Mapping[str, Any], validation: Measurements, detector: Detector
 ) -> bool:
     measured = _measured(report, validation, detector)
     return registry.register(run, config.tracking.model, MODELS / "detector.safetensors", measured)
@@ -152,11 +155,13 @@ def _log(run: tracking.Run, report: Mapping[str, Any], iteration: int) -> None:
             run.artifact(path, folder)
 
 
-def _measured(report: Mapping[str, Any], validation: Answers, detector: Detector) -> Measured:
+def _measured(report: Mapping[str, Any], validation: Measurements, detector: Detector) -> Measured:
     """The facts that decide whether this detector takes the place of the best one so far."""
     digest = hashlib.sha256(json.dumps(detector.scheme.to_json()).encode())
-    for array in (validation.images, validation.truth):
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    measured: list[npt.NDArray[Any]] = [each for each in (validation.images, validation.truth) if each is not None]
+    for array in measured:
+        for start in range(0, len(array), _BLOCK):
+            digest.update(np.ascontiguousarray(array[start : start + _BLOCK]).tobytes())
     scores = validation.scores
     return Measured(digest.hexdigest()[:16], scores["nme"], scores["floor_nme"], report["alarms"])
 
@@ -176,7 +181,7 @@ def numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", float(value)
 
 
-def ced_table(split: Answers) -> str:
+def ced_table(split: Measurements) -> str:
     """results/ced.csv: the share of images within each threshold (percent); the cells are empty without landmarks."""
     table = {"threshold": _THRESHOLDS}
     for name in _CURVES:
@@ -186,7 +191,11 @@ def ced_table(split: Answers) -> str:
 
 
 def draw(
-    detector: Detector, splits: Mapping[str, Answers], columns: int, healthy: dict[str, float], course: pd.DataFrame
+    detector: Detector,
+    splits: Mapping[str, Measurements],
+    columns: int,
+    healthy: dict[str, float],
+    course: pd.DataFrame,
 ) -> None:
     """results/figures: the distribution of the error, the best, median and worst images, and the course of training."""
     test, validation = splits["test"], splits["validation"]
@@ -196,13 +205,14 @@ def draw(
     blank = [(split, np.setdiff1d(np.arange(len(split.images)), split.known)) for split in (test, validation)]
     blank = [(split, evenly(rest, 3 * columns)) for split, rest in blank]  # there may be more than fit into the memory
     figures.overlays(
-        shown.images[shown.known],
-        shown.points[shown.known],
+        shown.images,
+        shown.points,
         shown.truth,
         shown.errors.get("detector"),
         detector.scheme,
         FIGURES / "overlays.png",
         columns=columns,
+        labelled=shown.known,
         unlabelled=np.concatenate([split.images[rest] for split, rest in blank]),
         answers=np.concatenate([split.points[rest] for split, rest in blank]),
     )

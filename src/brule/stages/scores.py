@@ -39,7 +39,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class Answers:
+class Measurements:
     """The detector's answers on all images of a split, and their errors on the M labelled ones."""
 
     images: Images
@@ -56,7 +56,7 @@ class Answers:
     """Means over the images, under their names in results/metrics.json."""
 
 
-def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Answers:
+def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> Measurements:
     """Measure the detector on a split, beside its yardsticks.
 
     These answer X_b (K, 2) in crop units for every image (the floor), or X_b moved onto each image's true landmarks by
@@ -65,7 +65,7 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> A
     points, none = detector.points(crops.images, batch), np.empty(0, np.intp)
     known = none if crops.landmarks is None else np.flatnonzero(np.isfinite(crops.landmarks).all((1, 2)))
     if crops.landmarks is None or not len(known):
-        return Answers(crops.images, points, known, None, {}, UNMEASURED)
+        return Measurements(crops.images, points, known, None, {}, dict(UNMEASURED))
     truth = crops.landmarks[known].astype(np.float64)
     found, scale = points[known].astype(np.float64), metrics.normaliser(truth, detector.scheme.normaliser)
     errors = {
@@ -88,7 +88,7 @@ def measure(detector: Detector, crops: Crops, X_b: Floats, batch: int = 64) -> A
     if groups := parts(detector.scheme.names):
         each = {name: metrics.nme(found[:, k], truth[:, k], scale) for name, k in groups.items()}
         scores["parts"] = {name: float(values.mean()) for name, values in each.items()}
-    return Answers(crops.images, points, known, truth, errors, scores)
+    return Measurements(crops.images, points, known, truth, errors, scores)
 
 
 def margin(errors: Floats) -> float | None:
@@ -166,7 +166,7 @@ def measure_samples(gan: Gan, detector: Detector, shapes: Floats, real: Images, 
     image as much as another object would, and None if fewer than two real images differ.
     """
     if not gan.iterations or len(shapes) < 2:
-        return UNMEASURED_SAMPLES
+        return dict(UNMEASURED_SAMPLES)
     drawn = [gan.images(shapes, styles, batch) for styles in gan.styles(2 * len(shapes)).chunk(2)]
     found = [detector.points(images, batch) for images in drawn]
     scale, other = metrics.normaliser(shapes, detector.scheme.normaliser), shapes[another(len(shapes))]

@@ -61,11 +61,11 @@ def tune(config: Config, place: Place, trials: int, workers: int = 1) -> None:
             print(f"stopped while the search waits for trial {awaited.number}; the same command goes on")
             raise SystemExit(stop.exit_code)
         coefficients = _best(found)
+        _save(coefficients, place.name, found)  # first: it needs no snapshot
         for name, number in {"first": int(found[0][TRIAL]), "best": _incumbent(found)}.items():
             worker.training.restore(worker.snapshots.of(number))
             about = {"study": place.name, "trial": number, "iteration": worker.training.iteration}
             ship_detector(RESULTS / f"{name}.safetensors", worker.training, about)
-        _save(coefficients, place.name, found)
         run.metrics({f"tuned/{name}": value for name, value in coefficients.items()}, len(found))
         run.artifact(RESULTS, "tuning")
         run.artifact(EXPERIMENT)

@@ -1,6 +1,6 @@
 // The photo with its points, as large as the user wants it. Says what was clicked, dragged and typed, and changes nothing.
 
-import { svg } from "./drawing.js";
+import { pointed, scale, svg } from "./drawing.js";
 
 const ARROWS = { ArrowRight: [1, 0], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowUp: [0, -1] };
 const REACH = { mouse: 9, pen: 12, touch: 20 }; // screen pixels around a point that belong to it
@@ -62,8 +62,7 @@ export class Board {
 
   /** Photo pixels that one screen pixel stands for. */
   get #pixel() {
-    const { width, height } = this.view.getBoundingClientRect();
-    return Math.max(this.frame.width / Math.max(width, 1), this.frame.height / Math.max(height, 1));
+    return scale(this.view, this.frame);
   }
 
   #draw() {
@@ -140,7 +139,7 @@ export class Board {
   }
 
   #at(event) {
-    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.view.getScreenCTM().inverse());
+    const [x, y] = pointed(this.view, event);
     return [x - 0.5, y - 0.5];
   }
 
@@ -182,6 +181,7 @@ export class Board {
   }
 
   #move(event) {
+    if (this.press && !event.buttons) this.#cancel(event); // it was let go outside of the view
     if (this.fingers.has(event.pointerId)) this.fingers.set(event.pointerId, event);
     if (this.fingers.size > 1) return this.#pinch();
     const { press } = this;
@@ -257,7 +257,7 @@ export class Board {
     const step = steps * this.#pixel;
     if (chosen !== null) {
       const [x, y] = this.scene.shape[chosen];
-      return this.on.move(chosen, this.#inside([x + step * dx, y + step * dy]), `arrow ${chosen}`);
+      return this.on.move(chosen, this.#inside([x + step * dx, y + step * dy]), `arrow ${this.scene.photo} ${chosen}`);
     }
     const { x, y, width, height } = this.frame;
     const ghost = this.scene.want === null ? null : this.scene.ghost?.[this.scene.want];

@@ -16,6 +16,18 @@ export function html(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Photo pixels that one screen pixel stands for, in a view that shows `frame` of the photo whole. */
+export function scale(view, frame) {
+  const { width, height } = view.getBoundingClientRect();
+  return Math.max(frame.width / Math.max(width, 1), frame.height / Math.max(height, 1));
+}
+
+/** Where a pointer is in the photo; 0 is the edge of the first pixel. */
+export function pointed(view, event) {
+  const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(view.getScreenCTM().inverse());
+  return [x, y];
+}
+
 export const radius = (unit, confidence) => unit * (0.6 + 0.6 * confidence);
 export const solidity = (confidence) => 0.45 + 0.55 * confidence;
 

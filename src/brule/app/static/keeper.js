@@ -6,7 +6,7 @@ const WAIT = 4000; // milliseconds until a save that failed is tried again
 const LASTING = 60000; // bytes that a browser still sends after the page was left
 
 export class Keeper {
-  /** on: { kept(answer), failed(error) } */
+  /** on: { kept(answer), failed(error, whether trying again is of no use) } */
   constructor(revision, on) {
     Object.assign(this, { revision, on, wanted: null, busy: false, timer: null });
     addEventListener("beforeunload", (event) => this.wanted && event.preventDefault());
@@ -32,8 +32,10 @@ export class Keeper {
         if (this.wanted === sent) this.wanted = null;
         this.on.kept(answer);
       } catch (error) {
-        this.on.failed(error);
-        this.timer = setTimeout(() => this.again(), WAIT);
+        const stale = error.status === 409; // somebody else has changed what this page was made from
+        if (stale) this.wanted = null;
+        else this.timer = setTimeout(() => this.again(), WAIT);
+        this.on.failed(error, stale);
         break;
       }
     }

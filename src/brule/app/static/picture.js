@@ -1,6 +1,6 @@
 // The photo with its landmarks. Hover, focus and the arrow keys show their names; dragging draws a box.
 
-import { extent, html, radius, solidity, svg } from "./drawing.js";
+import { extent, html, pointed, radius, scale, solidity, svg } from "./drawing.js";
 
 const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
 const DRAG = 6; // screen pixels; anything shorter is a click
@@ -100,7 +100,7 @@ export class Picture {
   /** Dots grow with the box of the landmarks, but stay visible and out of the way on any screen. */
   #fit() {
     if (!this.answer || !this.view.clientWidth) return;
-    const pixel = this.frame.width / this.view.clientWidth;
+    const pixel = scale(this.view, this.frame);
     const { width, height } = extent(this.places);
     this.unit = Math.min(Math.max(0.009 * Math.hypot(width, height), 2.4 * pixel), 7 * pixel);
     this.dots.forEach((dot, index) => dot.setAttribute("r", radius(this.unit, this.answer.confidence[index])));
@@ -122,6 +122,7 @@ export class Picture {
   }
 
   #move(event) {
+    if (this.drag && !event.buttons) this.#release(null); // it was let go outside of the view
     if (!this.drag) return;
     const { from, screen } = this.drag;
     if (Math.hypot(event.clientX - screen[0], event.clientY - screen[1]) < DRAG) return;
@@ -143,7 +144,7 @@ export class Picture {
   }
 
   #at(event) {
-    const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.view.getScreenCTM().inverse());
+    const [x, y] = pointed(this.view, event);
     return [Math.min(Math.max(x, 0), this.answer.width), Math.min(Math.max(y, 0), this.answer.height)];
   }
 }

@@ -1,4 +1,4 @@
-// What the page asks the server. Every answer is JSON; a refusal becomes an Error with the server's sentence.
+// What the page asks the server. Every answer is JSON; a refusal becomes an Error with the server's sentence and status.
 
 export async function ask(address, options) {
   let response;
@@ -8,7 +8,7 @@ export async function ask(address, options) {
     throw new Error("The server no longer answers. Start it again with the same command.");
   }
   const answer = await response.json().catch(() => ({ error: `${address}: the answer cannot be read. Reload this page.` }));
-  if (answer.error) throw new Error(answer.error);
+  if (answer.error) throw Object.assign(new Error(answer.error), { status: response.status });
   return answer;
 }
 

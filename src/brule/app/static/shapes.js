@@ -50,7 +50,8 @@ function turn(step) {
   const shown = told.photos.flatMap((one, index) => (one.shown ? [index] : []));
   const at = shown.indexOf(photo);
   const ring = shown.map((_, k) => shown.at((at + step * (k + 1)) % shown.length));
-  open((step > 0 && ring.find((index) => index !== photo && !clicked.whole(index))) || ring[0]);
+  const lacking = ring.find((index) => index !== photo && !clicked.whole(index));
+  open(step > 0 ? lacking ?? ring[0] : ring[0]);
 }
 
 /** A name that is being typed is complete. */
@@ -137,7 +138,11 @@ function row(index) {
     "aria-label": `Name of point ${index + 1}`, maxlength: 80, autocomplete: "off", autocapitalize: "off", spellcheck: "false",
   });
   const away = html("button", { type: "button", class: "away", title: "Remove it from all pictures" }, "×");
-  number.addEventListener("click", () => (clicked.shape(photo)[index] ? pick(index) : askFor(index)));
+  number.addEventListener("click", () => {
+    if (!clicked.shape(photo)[index]) return askFor(index);
+    pick(index);
+    part("view").focus({ preventScroll: true }); // which hears the arrows and Delete
+  });
   away.addEventListener("click", () => clicked.remove(photo, index));
   let before = "";
   name.addEventListener("focus", () => (before = clicked.names[index]));
@@ -212,7 +217,9 @@ function choose(step) {
   if (!placed.length) return;
   const at = placed.indexOf(chosen);
   chosen = at < 0 ? placed.at(step > 0 ? 0 : -1) : placed.at((at + step) % placed.length);
+  part("view").focus({ preventScroll: true });
   show();
+  say(`${clicked.names[chosen]} is chosen.`);
 }
 
 function into(name) {
@@ -248,9 +255,9 @@ function kept({ out, whole, drafts }) {
   part("kept").textContent = `Saved in ${out}: ${many(whole, "shape")} of ${many(clicked.names.length, "point")}${half}.`;
 }
 
-function failed(error) {
-  part("again").hidden = false;
-  part("kept").textContent = "Not saved yet. Keep this page open; it tries again by itself.";
+function failed(error, lasting) {
+  part("again").hidden = lasting;
+  part("kept").textContent = lasting ? "Not saved." : "Not saved yet. Keep this page open; it tries again by itself.";
   fault(error.message);
 }
 

@@ -18,7 +18,7 @@ from brule.figures.shapes import ring
 from brule.maths import heatmaps
 from brule.stages import wording
 from brule.stages.paper import Request
-from brule.stages.scores import Answers, measure
+from brule.stages.scores import Measurements, measure
 
 _COLUMNS, _AROUND = 8, 8
 _SIGMA = 1.0
@@ -72,7 +72,7 @@ def fig7(request: Request) -> list[str]:
     return []
 
 
-def _answers(request: Request) -> tuple[Detector, Answers]:
+def _answers(request: Request) -> tuple[Detector, Measurements]:
     detector, test = Detector.load(request.detector), _images("test")
     return detector, measure(detector, test, detector.barycenter.astype(np.float64))
 
@@ -91,7 +91,7 @@ def _gan(path: Path, detector: Detector) -> Gan:
     return gan
 
 
-def _spread(split: Answers, count: int) -> npt.NDArray[np.intp]:
+def _spread(split: Measurements, count: int) -> npt.NDArray[np.intp]:
     """Indices evenly spread over the ranking by error, from best to worst; over the split if no error is known."""
     errors = split.errors.get("detector")
     order = np.arange(len(split.images)) if errors is None else np.argsort(errors, kind="stable")
@@ -99,12 +99,12 @@ def _spread(split: Answers, count: int) -> npt.NDArray[np.intp]:
     return chosen
 
 
-def _take(split: Answers, some: npt.NDArray[np.intp]) -> _Chosen:
+def _take(split: Measurements, some: npt.NDArray[np.intp]) -> _Chosen:
     errors = split.errors.get("detector")
     return _Chosen(split.images[some], split.points[some], None if errors is None else errors[some])
 
 
-def _ranked(split: Answers) -> str:
+def _ranked(split: Measurements) -> str:
     if not split.errors:
         return "Evenly spread over the split, which has no landmarks to measure against"
     mean = split.errors["detector"].mean()

@@ -273,7 +273,7 @@ def _measured(run: Past) -> bool:
         {"version", "weights", "alarms"} <= set(run.tags)
         and run.tags["version"].isdecimal()
         and "data.source" in run.params
-        and "test/images" in run.metrics
+        and {"test/images", "final/seconds", "final/threads"} <= set(run.metrics)
     )
 
 
