@@ -10,7 +10,8 @@ from torch import nn
 from brule.data.schemes import Scheme
 from brule.detector.model import Detector
 from brule.stages import card
-from brule.stages.scores import UNLIKENED, UNMEASURED, UNMEASURED_SAMPLES
+from brule.stages.gan_scores import UNLIKENED, UNMEASURED_SAMPLES
+from brule.stages.scores import UNMEASURED
 
 SCORES = {
     "nme": 7.123, "w1": 5.0, "floor_nme": 17.5, "oracle_similarity_nme": 8.25, "oracle_affine_nme": 7.75,

@@ -24,7 +24,8 @@ from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle, StyleEncoder
 from brule.stages import evaluate as evaluation
-from brule.stages.scores import UNMEASURED_SAMPLES, speed
+from brule.stages.gan_scores import UNMEASURED_SAMPLES
+from brule.stages.scores import speed
 from brule.tracking import registry
 
 ROOT = Path(__file__).parents[1]

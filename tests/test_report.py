@@ -18,8 +18,9 @@ from brule.data.schemes import IBUG68, Scheme
 from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import monitors
+from brule.stages.gan_scores import UNMEASURED_SAMPLES
 from brule.stages.report import LARGE, PICTURES, Findings, gather, page
-from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
+from brule.stages.scores import UNMEASURED
 
 ROOT = Path(__file__).parents[1]
 SENTENCE = "the run collapsed: spread fired at iteration 60 and stands at the end; look at loss.c5"

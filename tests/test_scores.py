@@ -15,16 +15,9 @@ from brule.data.schemes import IBUG68, Scheme
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.networks.style import NoiseToStyle, StyleEncoder
-from brule.stages import scores
-from brule.stages.scores import (
-    UNLIKENED,
-    UNMEASURED,
-    UNMEASURED_SAMPLES,
-    collapse_monitors,
-    likeness,
-    measure,
-    measure_samples,
-)
+from brule.stages import gan_scores, scores
+from brule.stages.gan_scores import UNLIKENED, UNMEASURED_SAMPLES, likeness, measure_samples
+from brule.stages.scores import UNMEASURED, collapse_monitors, measure
 
 SCHEME = Scheme(("left eye", "right eye", "nose", "mouth"), (1, 0, 2, 3), (0, 1), ())
 SHAPE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.55], [0.5, 0.75]])
@@ -292,21 +285,21 @@ def test_likeness_that_cannot_be_measured_is_null(shapes: np.ndarray, real: np.n
 
 
 def test_the_requested_shapes_are_those_of_validation_if_it_has_any(shapes: np.ndarray) -> None:
-    np.testing.assert_array_equal(scores.requested_shapes(shapes, shapes + 1), shapes)
-    np.testing.assert_array_equal(scores.requested_shapes(None, shapes), shapes)
+    np.testing.assert_array_equal(gan_scores.requested_shapes(shapes, shapes + 1), shapes)
+    np.testing.assert_array_equal(gan_scores.requested_shapes(None, shapes), shapes)
     many = np.tile(np.arange(1234.0)[:, None, None], (1, 4, 2))
-    some = scores.requested_shapes(many, shapes)[:, 0, 0]
+    some = gan_scores.requested_shapes(many, shapes)[:, 0, 0]
     assert len(some) == 500 and some[0] == 0 and some[-1] == 1233 and np.all(np.diff(some) >= 2)
 
 
 @pytest.mark.parametrize("count", [2, 3, 50])
 def test_every_index_gets_another_one(count: int) -> None:
-    others = scores.another(count)
+    others = gan_scores.another(count)
     assert sorted(others) == list(range(count)) and np.all(others != np.arange(count))
 
 
 def test_the_rows_of_samples_show_one_style_each(shapes: np.ndarray) -> None:
-    rows, asked = scores.sample_rows(gan(Dots()), shapes, columns=5, styles=3)
+    rows, asked = gan_scores.sample_rows(gan(Dots()), shapes, columns=5, styles=3)
     assert list(rows) == ["shape", "z1", "z2", "z3"] and asked.shape == (5, 4, 2)
     assert np.ptp(rows["shape"]) == 0 and all(images.shape == (5, 64, 64, 3) for images in rows.values())
     assert np.ptp(rows["z1"][..., 1]) == 0 and rows["z1"][0, 0, 0, 1] != rows["z2"][0, 0, 0, 1], "one style a row"

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from brule.data import prepared
 from brule.errors import BruleError
-from brule.stages.scores import UNMEASURED, UNMEASURED_SAMPLES
+from brule.stages.gan_scores import UNMEASURED_SAMPLES
+from brule.stages.scores import UNMEASURED
 
 RESULTS = Path("results")
 _WORDS = {"stage", "alarms"}
