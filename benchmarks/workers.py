@@ -67,7 +67,7 @@ def search(url: str, workers: int, trials: int, seconds: float) -> dict[str, flo
     first = sorted(complete(shared), key=_end)[:trials]
     used = {step.number for step in sampler().path(shared.study)} & {trial.number for trial in first}
     begun = min(trial.datetime_start.timestamp() for trial in first if trial.datetime_start)
-    optuna.delete_study(study_name=name, storage=shared.place.storage)
+    optuna.delete_study(study_name=name, storage=shared.storage.optuna)
     return {"seconds": _end(first[-1]) - begun, "decided": len(used)}
 
 

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from brule import config, terminal
-from brule.stages.tune import Place, tune
+from brule.stages.tune import tune
+from brule.stages.worker import Address
 
 EPILOG = """\
 It starts from models/, as `dvc repro` or an experiment left them. A trial trains for tuning.iterations iterations and
@@ -31,7 +32,7 @@ def main() -> None:
     for option in ("trials", "workers"):
         if getattr(args, option) < 1:
             parser.error(f"--{option} {getattr(args, option)}: should be at least 1")
-    tune(config.read("params.yaml"), Place(args.storage, args.name, args.snapshots), args.trials, args.workers)
+    tune(config.read("params.yaml"), Address(args.storage, args.name, args.snapshots), args.trials, args.workers)
 
 
 if __name__ == "__main__":

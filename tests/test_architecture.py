@@ -56,7 +56,14 @@ UPWARD: dict[str, tuple[str, ...]] = {}
 # A library → the only modules that may import it.
 DOORS: dict[str, tuple[str, ...]] = {
     "ot": ("maths.transport",),
-    "optuna": ("method.golden_section", "method.tuning", "stages.storage", "stages.study", "stages.tune"),
+    "optuna": (
+        "method.golden_section",
+        "method.tuning",
+        "stages.snapshots",
+        "stages.storage",
+        "stages.study",
+        "stages.worker",
+    ),
     "sqlalchemy": ("stages.storage",),
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), ("detector.onnx",)),
     "mlflow": ("tracking", "detector.pyfunc"),

@@ -22,9 +22,10 @@ from brule.errors import BruleError
 from brule.method.tuning import ranges, sampler
 from brule.stages import storage
 from brule.stages import train as trainer
-from brule.stages.storage import Database, open_place
+from brule.stages.storage import Database, open_storage
 from brule.stages.study import WORKER, join
-from brule.stages.tune import Place, tune
+from brule.stages.tune import tune
+from brule.stages.worker import Address
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
@@ -110,7 +111,7 @@ def test_a_server_that_stays_away_is_one_sentence_and_the_same_command_goes_on(
 
 def test_a_lock_that_went_with_its_connection_is_taken_again(server: Any) -> None:
     url = server.database()
-    place, other = open_place(url), open_place(url)
+    place, other = open_storage(url), open_storage(url)
     assert isinstance(place, Database) and isinstance(other, Database)
     alone = list[str]()
     with place.at_work("first", lambda: None):
@@ -165,11 +166,11 @@ def test_a_search_beside_a_stopped_worker_ends_with_decided_trials(
     monkeypatch.setattr(storage, "GRACE", 2)
     trainer.train(tiny())
     settings, place = tiny(tuning={"iterations": 1, "directions": 2, "tolerance": 0.4}), "tuning/study.journal"
-    tune(settings, Place(place, "search", Path("tuning/snapshots")), 1)
+    tune(settings, Address(place, "search", Path("tuning/snapshots")), 1)
     worker, talk = errands.send(errands.stall, str(project / place), sampler(settings), ranges(settings))
     held = talk.recv()  # what the second trial was to evaluate: all others wait for it
     stopped(worker)
-    tune(settings, Place(place, "search", Path("tuning/snapshots")), 4)
+    tune(settings, Address(place, "search", Path("tuning/snapshots")), 4)
     search = sampler(settings)
     study = join(place, "search", search).study
     assert study.trials[1].state is TrialState.FAIL and search.awaited(study) is None

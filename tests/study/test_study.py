@@ -22,7 +22,7 @@ from brule.errors import BruleError
 from brule.method.golden_section import LOST
 from brule.stages import storage
 from brule.stages import study as studies
-from brule.stages.storage import open_place
+from brule.stages.storage import open_storage
 from brule.stages.study import WORKER, Shared, join
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -333,14 +333,14 @@ def test_a_file_of_another_kind_is_left_as_it_is(content: bytes, tmp_path: Path)
     path = tmp_path / "tuning.journal"
     path.write_bytes(content)
     with pytest.raises(BruleError, match=r"tuning\.journal: is not a journal"):
-        open_place(f"journal:{path}")
+        open_storage(f"journal:{path}")
     assert path.read_bytes() == content
 
 
 def test_a_journal_lies_in_the_projects_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for url in ("journal:sub/tuning", "sub/tuning.journal", "tuning.log"):
-        open_place(url)
+        open_storage(url)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*")) == ["sub/tuning.journal", "tuning.log"]
     assert (tmp_path / "sub" / "tuning").is_file()
 
@@ -370,7 +370,7 @@ def test_a_journal_lies_in_the_projects_folder(tmp_path: Path, monkeypatch: pyte
 )
 def test_an_address_that_does_not_serve_is_one_sentence_without_a_password(url: str, sentence: str) -> None:
     with pytest.raises(BruleError, match=sentence) as caught:
-        open_place(url)
+        open_storage(url)
     message = str(caught.value)
     assert "\n" not in message and not any(part in message for part in ("SECRET", "SEC@", "RET@"))
 
@@ -378,16 +378,16 @@ def test_an_address_that_does_not_serve_is_one_sentence_without_a_password(url: 
 def test_a_folder_or_a_closed_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "tuning.journal").mkdir()
     with pytest.raises(BruleError, match=r"tuning\.journal: a folder stands"):
-        open_place(str(tmp_path / "tuning.journal"))
+        open_storage(str(tmp_path / "tuning.journal"))
 
 
 def test_a_missing_database_and_a_missing_driver_are_named(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url = server.database()
     with pytest.raises(BruleError, match=r"postgresql:///nothing: .*does not exist"):
-        open_place(re.sub(r"study\d+", "nothing", url))
+        open_storage(re.sub(r"study\d+", "nothing", url))
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(BruleError, match=r"psycopg\[binary\]"):
-        open_place(url)
+        open_storage(url)
 
 
 def test_a_database_of_another_version_of_optuna_is_named(server: Any) -> None:
@@ -397,4 +397,4 @@ def test_a_database_of_another_version_of_optuna_is_named(server: Any) -> None:
         connection.execute(text("UPDATE version_info SET schema_version = 1"))
         connection.execute(text("UPDATE alembic_version SET version_num = 'v0.9.0.a'"))
     with pytest.raises(BruleError, match="optuna storage upgrade"):
-        open_place(url)
+        open_storage(url)

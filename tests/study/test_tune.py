@@ -22,13 +22,14 @@ from brule.stages import experiments
 from brule.stages import train as trainer
 from brule.stages import tune as tuning
 from brule.stages.study import join
-from brule.stages.tune import Place, Worker, tune
+from brule.stages.tune import tune
+from brule.stages.worker import Address, Worker
 
 sys.path.insert(0, str(Path(__file__).parent))
 import errands
 
 Tiny = Callable[..., config.Config]
-PLACE = Place("journal:tuning/study.journal", "c5-c10", Path("tuning/snapshots"))
+ADDRESS = Address("journal:tuning/study.journal", "c5-c10", Path("tuning/snapshots"))
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def settings(project: Path, tiny: Tiny) -> Callable[..., config.Config]:
 def test_a_search_ends_with_an_experiment_of_its_coefficients(
     settings: Callable[..., config.Config], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tune(settings(), PLACE, 5)
+    tune(settings(), ADDRESS, 5)
     table = pd.read_csv("results/tuning/trials.csv")
     assert list(table["tuning/trial"]) == [0, 1, 2, 3, 4]
     assert table["tuning/best"].iloc[-1] <= table["tuning/best"].iloc[0] or table["tuning/incumbent"].iloc[-1] > 0
@@ -62,18 +63,18 @@ def test_a_search_ends_with_an_experiment_of_its_coefficients(
 
 
 def test_with_more_trials_the_same_search_goes_on(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(), PLACE, 3)
-    tune(settings(), PLACE, 6)
+    tune(settings(), ADDRESS, 3)
+    tune(settings(), ADDRESS, 6)
     stepwise = pd.read_csv("results/tuning/trials.csv")
     shutil.rmtree(project / "tuning")
-    tune(settings(), PLACE, 6)
+    tune(settings(), ADDRESS, 6)
     pd.testing.assert_frame_equal(pd.read_csv("results/tuning/trials.csv"), stepwise)
 
 
 def test_an_interrupted_trial_is_made_again(
     settings: Callable[..., config.Config], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tune(settings(), PLACE, 5)
+    tune(settings(), ADDRESS, 5)
     whole = pd.read_csv("results/tuning/trials.csv")
     shutil.rmtree(project / "tuning")
     count, score = [0], Training.score
@@ -86,8 +87,8 @@ def test_an_interrupted_trial_is_made_again(
 
     monkeypatch.setattr(Training, "score", cut)
     with pytest.raises(KeyboardInterrupt):
-        tune(settings(), PLACE, 5)
-    tune(settings(), PLACE, 5)
+        tune(settings(), ADDRESS, 5)
+    tune(settings(), ADDRESS, 5)
     again = pd.read_csv("results/tuning/trials.csv")
     assert list(again["tuning/score"]) == list(whole["tuning/score"])
     assert list(again["tuning/trial"]) == [0, 1, 3, 4, 5], "the one that was cut short has failed"
@@ -95,33 +96,33 @@ def test_an_interrupted_trial_is_made_again(
 
 def test_the_test_split_is_never_opened(settings: Callable[..., config.Config], project: Path) -> None:
     shutil.rmtree(project / "data/crops/test")
-    tune(settings(), PLACE, 2)
+    tune(settings(), ADDRESS, 2)
     assert len(pd.read_csv("results/tuning/trials.csv")) == 2
 
 
 def test_training_never_reads_what_a_search_wrote(
     settings: Callable[..., config.Config], project: Path, tiny: Tiny
 ) -> None:
-    tune(settings(), PLACE, 4)
+    tune(settings(), ADDRESS, 4)
     before = json.loads(Path("results/train.json").read_text())["fingerprint"]
     trainer.train(tiny())
     assert json.loads(Path("results/train.json").read_text())["fingerprint"] == before
 
 
 def test_a_study_of_other_parameters_is_not_gone_on_with(settings: Callable[..., config.Config]) -> None:
-    tune(settings(), PLACE, 1)
+    tune(settings(), ADDRESS, 1)
     with pytest.raises(BruleError, match="other parameters, data or models; give this one another --name"):
-        tune(settings(iterations=2), PLACE, 2)
+        tune(settings(iterations=2), ADDRESS, 2)
 
 
 def test_without_models_there_is_nothing_to_start_from(settings: Callable[..., config.Config], project: Path) -> None:
     (project / "models/gan.safetensors").unlink()
     with pytest.raises(BruleError, match=r"models/gan\.safetensors: there is no such file"):
-        tune(settings(), PLACE, 1)
+        tune(settings(), ADDRESS, 1)
 
 
 def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(), PLACE, 9)
+    tune(settings(), ADDRESS, 9)
     kept = [path for path in (project / "tuning/snapshots").iterdir() if path.is_file()]
     assert 0 < len(kept) < 9
     assert all("modules" in torch.load(path, weights_only=True) for path in kept)
@@ -142,10 +143,10 @@ def test_what_a_running_trial_began_with_is_kept(tiny: Tiny, tmp_path: Path) -> 
 
 
 def test_a_lost_snapshot_is_named(settings: Callable[..., config.Config], project: Path) -> None:
-    tune(settings(), PLACE, 1)
+    tune(settings(), ADDRESS, 1)
     shutil.rmtree(project / "tuning/snapshots")
     with pytest.raises(BruleError, match="lacks what trial 0 left; give every worker the same --snapshots folder"):
-        tune(settings(), PLACE, 2)
+        tune(settings(), ADDRESS, 2)
 
 
 def test_every_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,10 +162,10 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3")
     parameters = config.read(Path(__file__).parents[2] / "params.yaml")
-    with tuning._helpers(parameters, PLACE, trials=1, workers=4):
+    with tuning._helpers(parameters, ADDRESS, trials=1, workers=4):
         assert [own["CUDA_VISIBLE_DEVICES"] for own in given] == ["3", "5", "3"], "the first has the first"
     seen = list[str]()
-    monkeypatch.setattr(tuning, "_worker", lambda *args: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or 1 / 0)
+    monkeypatch.setattr(tuning, "begun", lambda *args: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        tuning._help_out(parameters, PLACE, 1, 4, 0, given[0])
+        tuning._help_out(parameters, ADDRESS, 1, 4, 0, given[0])
     assert seen == ["3"], "before anything of CUDA is touched"

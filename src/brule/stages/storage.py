@@ -42,7 +42,7 @@ class ServerLostError(BruleError):
     """The server went away in the middle of a study."""
 
 
-def open_place(url: str) -> "Journal | Database":
+def open_storage(url: str) -> "Journal | Database":
     """The storage at `url`, made where there is none; relative paths count from the project's folder.
 
     Raises BruleError where the address, the file or the server cannot be used; it never shows a password.
@@ -70,7 +70,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_WriteLock(str(path))))
+        self.optuna = JournalStorage(JournalFileBackend(str(path), lock_obj=_WriteLock(str(path))))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -223,7 +223,7 @@ class Database:
         with self.engine.connect() as session, warnings.catch_warnings():
             session.execute(select(func.pg_advisory_lock(_OPENING)))
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self.storage = _Beating(
+            self.optuna = _Beating(
                 address.render_as_string(hide_password=False),
                 {"creator": self._connected, "pool_pre_ping": True},
                 heartbeat_interval=HEARTBEAT,

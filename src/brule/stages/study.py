@@ -1,35 +1,28 @@
-"""A study that workers share: which trials lost their worker, and what trials left for those that train on.
+"""A study that workers share, and which of its trials lost their worker.
 
 A killed worker costs at most the trial that it was evaluating: whoever comes later fails that trial, and the search
 tries its probe again.
 """
 
-import io
 import math
 import secrets
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
-import torch
-from optuna.artifacts import FileSystemArtifactStore, download_artifact, upload_artifact
-from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.samplers import BaseSampler
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from brule.errors import BruleError
-from brule.files import write_bytes
 from brule.method.golden_section import forgive
-from brule.stages.storage import Database, Journal, open_place
+from brule.stages.storage import Database, Journal, open_storage
 
 T = TypeVar("T")
 
@@ -39,15 +32,14 @@ ATTEMPTS = 5
 """How often a call is made whose connection to a server breaks in the middle of it."""
 WORKER = "worker"
 """The user attribute of a trial that holds the name of its worker."""
-_SNAPSHOT = "snapshot"  # the user attribute of a trial that holds the id of an artifact
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A study with the place where it is kept, in the hands of one worker."""
+    """A study and where it is kept, in the hands of one worker."""
 
     study: optuna.Study
-    place: Journal | Database
+    storage: Journal | Database
     worker: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @contextmanager
@@ -57,13 +49,13 @@ class Shared:
         The first one there settles what the workers must agree on: a study has no way to set only what is not set yet.
         The lock ends with a process that is killed.
         """
-        with self.place.alone():
+        with self.storage.alone():
             yield
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Count as a worker, for the body of the `with`. Trials that run while nobody else works are let go."""
-        with self.place.at_work(self.worker, lambda: self.release(everything=True)):
+        with self.storage.at_work(self.worker, lambda: self.release(everything=True)):
             yield
 
     def attempt(self, objective: Callable[[optuna.Trial], float | None]) -> None:
@@ -95,13 +87,13 @@ class Shared:
             ended.append(math.nan if value is None else value)  # Optuna fails a trial whose value is not a number
             return ended[0]
 
-        self.place.remain()
+        self.storage.remain()
         self.release()
         try:
             self.study.optimize(evaluate, n_trials=1)
         except BaseException as error:
             first = raised[0] if raised else error
-            if isinstance(first, Exception) and self.place.trouble(first) and begun:
+            if isinstance(first, Exception) and self.storage.trouble(first) and begun:
                 self._end(begun[0], *ended)
             if raised and not isinstance(first, UpdateFinishedTrialError):
                 raise first from None  # Optuna raises another error where the trial has been given up
@@ -125,7 +117,7 @@ class Shared:
             try:
                 return call()
             except Exception as error:
-                sentence = self.place.trouble(error)
+                sentence = self.storage.trouble(error)
                 if sentence is None:
                     raise
                 if attempt == ATTEMPTS:
@@ -139,7 +131,7 @@ class Shared:
         try:
             yield
         except Exception as error:
-            if sentence := self.place.trouble(error):
+            if sentence := self.storage.trouble(error):
                 raise sentence from None
             raise
 
@@ -162,7 +154,7 @@ class Shared:
 
     def _lost(self, trial: FrozenTrial) -> bool:
         if WORKER in trial.user_attrs:
-            return self.place.gone(str(trial.user_attrs[WORKER]))
+            return self.storage.gone(str(trial.user_attrs[WORKER]))
         begun = trial.datetime_start or datetime.now()
         return (datetime.now().astimezone() - begun.astimezone()).total_seconds() > UNSIGNED
 
@@ -170,53 +162,9 @@ class Shared:
 def join(url: str, name: str, sampler: BaseSampler, direction: Literal["minimize", "maximize"] = "minimize") -> Shared:
     """The study of that name at `url`, begun where there is none. Raises BruleError where it has another direction."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a search has a display of its own
-    place = open_place(url)
+    storage = open_storage(url)
     how: dict[str, Any] = {"study_name": name, "sampler": sampler, "direction": direction, "load_if_exists": True}
-    study = optuna.create_study(storage=place.storage, **how)
+    study = optuna.create_study(storage=storage.optuna, **how)
     if [each.name.lower() for each in study.directions] != [direction]:
         raise BruleError(f"study {name}: it was begun to do other than {direction}; give the new one another name")
-    return Shared(study, place)
-
-
-class Snapshots:
-    """What trials left and later ones train on from: Optuna artifacts in `folder`, which all workers must see."""
-
-    def __init__(self, study: optuna.Study, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.study, self.folder, self.store = study, folder, FileSystemArtifactStore(str(folder))
-
-    def keep(self, trial: optuna.Trial, state: dict[str, Any]) -> None:
-        """Store what a trial left: tensors, numbers and text. Call it before the trial ends."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        with tempfile.TemporaryDirectory(dir=self.folder) as place:
-            path = Path(place) / "state.pt"
-            write_bytes(path, buffer.getvalue())
-            found = upload_artifact(artifact_store=self.store, file_path=str(path), study_or_trial=trial)
-        trial.set_user_attr(_SNAPSHOT, found)
-
-    def of(self, number: int) -> dict[str, Any]:
-        """What the trial of that number left. Raises BruleError where it is not in the folder."""
-        id = self.study.get_trials(deepcopy=False)[number].user_attrs.get(_SNAPSHOT)
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place) / "state.pt"
-            try:
-                download_artifact(artifact_store=self.store, artifact_id=str(id), file_path=str(path))
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except (ArtifactNotFound, OSError):
-                raise BruleError(
-                    f"{self.folder}: lacks what trial {number} left; give every worker the same --snapshots folder"
-                ) from None
-            except Exception as error:  # torch raises whatever its zip reader or unpickler meets
-                raise BruleError(
-                    f"{self.folder}: what trial {number} left cannot be read ({type(error).__name__})"
-                ) from None
-        return state
-
-    def prune(self, needed: set[int]) -> None:
-        """Remove what the finished trials left, except these: no trial will train on from it."""
-        for trial in self.study.get_trials(deepcopy=False):
-            id = trial.user_attrs.get(_SNAPSHOT) if trial.state.is_finished() else None
-            if trial.number not in needed and id:
-                with suppress(ArtifactNotFound, OSError):  # another worker was faster
-                    self.store.remove(id)
+    return Shared(study, storage)
