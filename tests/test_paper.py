@@ -204,6 +204,9 @@ def test_fig8_shows_the_same_faces_over_the_iterations_and_marks_the_alarms(
     drawn, red = pixels().astype(int), 255 * np.array(to_rgb(WARNING))
     marked = (np.abs(drawn[:60] - red).max(-1) < 40).any(0)
     assert marked[900:].any() and not marked[:600].any(), "the numbers of the last columns alone are red"
+    Path("results/samples/000050.png").write_bytes(b"cut off")
+    with pytest.raises(BruleError, match=r"000050\.png: is not a whole PNG; restore it with dvc checkout --force"):
+        catalogue.draw("fig8", Request(OUT))
 
 
 def test_the_command_lists_what_there_is_and_writes_nothing_where_something_is_missing(tmp_path: Path) -> None:

@@ -187,12 +187,17 @@ def test_a_point_chosen_by_its_number_takes_the_keys_and_each_photo_is_a_step_fo
     assert sheet.told()["shapes"][0][0][0] > 60.5, "the other photo's is another step"
     visitor.all("#photos button")[2].click()
     visitor.shows("#where", "c.png")
-    visitor.all("#photos button")[1].click()
+    for name, place in FACE.items():
+        visitor.shows("#status", f"Now click: {name}")
+        visitor.click(*place)
+    visitor.all("#photos button")[0].click()
     visitor.all("#points .number")[2].click()
     visitor.type(Keys.DELETE)
-    visitor.until(lambda: sheet.told()["shapes"][1][2] is None)
-    visitor.type("n", "n")
-    visitor.shows("#where", "b.png")  # after c.png; a.png, which is whole, is passed over
+    visitor.until(lambda: sheet.told()["shapes"][0][2] is None)
+    visitor.all("#photos button")[1].click()
+    visitor.shows("#where", "b.png")
+    visitor.type("n")
+    visitor.shows("#where", "a.png")  # c.png, which is whole, is passed over
 
 
 def test_a_button_let_go_outside_moves_nothing(visitor: Clicker, sheet: Sheet) -> None:

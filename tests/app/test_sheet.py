@@ -250,6 +250,8 @@ def test_a_turned_photo_is_shown_and_measured_upright(tmp_path: Path) -> None:
 
 def test_the_command_goes_on_with_its_file_and_passes_over_what_is_no_photo(pictures: Path) -> None:
     (pictures / "torn.png").write_bytes(b"no photo")
+    link, kept = pictures.parent / "shapes.json", pictures.parent / "kept.json"
+    link.symlink_to(kept)
     running = start("photos", cwd=pictures.parent, name="shapes")
     try:
         assert "shows 3 photos; Ctrl-C stops it." in running.told
@@ -260,6 +262,7 @@ def test_the_command_goes_on_with_its_file_and_passes_over_what_is_no_photo(pict
     finally:
         error = running.process.communicate()[1]
     assert "photos/torn.png: is not a readable image" in error and "(it is skipped)" in error
+    assert link.is_symlink() and kept.is_file(), "what it links to is written"
     running = start("photos", cwd=pictures.parent, name="shapes")
     try:
         assert "which holds 1 shape of 3 points so far" in running.told
@@ -267,7 +270,7 @@ def test_the_command_goes_on_with_its_file_and_passes_over_what_is_no_photo(pict
         assert running.end(signal.SIGINT)[0] == 130
     finally:
         running.process.kill()
-    assert sorted(os.listdir(pictures.parent)) == ["photos", "shapes.json"]
+    assert sorted(os.listdir(pictures.parent)) == ["kept.json", "photos", "shapes.json"]
 
 
 def test_of_many_photos_some_are_shown_and_all_that_were_begun() -> None:
