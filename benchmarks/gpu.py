@@ -102,13 +102,14 @@ def measured(wanted: config.Config, iterations: int, deadline: float) -> Iterato
                 return
             step, images = partial(training.step, kind.moment), training.images
             begun = time.perf_counter()
-            for call in range(1 + graphs.CALLS):  # until it is played back
+            step()
+            _wait(device)
+            if result["start"] is None:
+                result["start"] = time.perf_counter() - start
+            images = training.images - images
+            for _ in range(graphs.CALLS):  # until it is played back
                 step()
-                _wait(device)
-                if result["start"] is None:
-                    result["start"] = time.perf_counter() - start
-                if not call:
-                    images = training.images - images
+            _wait(device)
             row: Row = {"stage": stage, "kind": kind.name, "images": images, "first": time.perf_counter() - begun}
             row["share"] = kind.times / wanted.stages[stage].iterations
             row["seconds"], row["iterations"] = timed(step, device, iterations)
@@ -196,7 +197,7 @@ def section(name: str, result: dict[str, Any], reached: float) -> report.Section
     title = f"{name}: {side} px, batches of {sizes}, {result['precision']}"
     title += f"; {result['start']:.1f} s to the end of the first iteration"
     if result["left_out"]:
-        title += "; stopped for want of time before " + ", ".join(": ".join(each) for each in result["left_out"])
+        title += "; stopped before " + ", ".join(": ".join(each) for each in result["left_out"])
     return report.Section(title, HEAD, rows)
 
 
@@ -226,7 +227,7 @@ def main() -> None:
     parser.add_argument("--parameters", nargs="+", default=NAMES, metavar="NAME", help=f"{', '.join(NAMES)}, …")
     parser.add_argument("--batch", type=int, help="images of both algorithms' batches; default: as configured")
     parser.add_argument("--iterations", type=int, default=20, help="timed, of each kind, at most; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=170, help="for all of it; default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=150, help="for all of it; default: %(default)s")
     parser.add_argument("--device", default="cuda", help="default: %(default)s")
     parser.add_argument("--tiny", action="store_true", help="small networks and batches, to rehearse on a CPU")
     parser.add_argument("--json", type=Path, default=Path("results/benchmarks/gpu.json"))
@@ -250,9 +251,7 @@ def main() -> None:
             for found in measured(wanted, args.iterations, now + (end - now) / (len(chosen) - index)):
                 result["configurations"][name] = found
                 files.write_json(args.json, result)
-        except (
-            Exception
-        ) as error:  # out of memory, or a kernel's: what is measured stays, and the others have their turn
+        except Exception as error:  # out of memory, or a kernel's; the others have their turn
             failed = True
             print(f"{name}: failed: {error}", file=sys.stderr, flush=True)
         if name in result["configurations"]:

@@ -218,6 +218,8 @@ def test_an_earlier_experiment_goes_only_when_the_new_one_is_there(
     assert (project / "seen").read_text().splitlines() == ["", "half.before", "half.before"]
     assert experiments.run(project, "half", wanted, ["--queue"], replace=True) == 0
     assert names.read_text() == "half.before" and "is now called half.before" in capfd.readouterr().err
+    assert experiments.run(project, "half", wanted, replace=True) == 0
+    assert names.read_text() == "half.before half", "what an earlier call set aside for good stays"
 
 
 def test_places_become_absolute_unless_git_has_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

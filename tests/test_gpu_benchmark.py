@@ -62,7 +62,7 @@ def test_every_kind_of_iteration_of_every_stage_is_measured(run: tuple[dict, str
     assert {row["images"] for row in found["kinds"]} == {4}
     assert all(row["seconds"] > 0 and row["first"] > 0 and row["kernels"] is None for row in found["kinds"])
     assert found["start"] > 0 and all(row["plain"] > 0 for row in found["kinds"])
-    assert said.startswith("one: 64 px, batches of 4 and 4, float32") and "want of time" not in said
+    assert said.startswith("one: 64 px, batches of 4 and 4, float32") and "stopped before" not in said
 
 
 def test_the_operations_are_those_of_a_run(run: tuple[dict, str, str], wanted: config.Config) -> None:
@@ -88,7 +88,7 @@ def test_it_stops_in_time_and_says_what_is_missing(wanted: config.Config, monkey
     (last,) = gpu.measured(wanted, 50, deadline=5.5)
     assert [row["kind"] for row in last["kinds"]] == ["encoder"] and last["kinds"][0]["iterations"] == 1
     table = gpu.section("one", last, 1.0)
-    assert "want of time before joint: encoder, joint: GAN, D, R1, I_R, joint: GAN, D, I_R" in table.title
+    assert "stopped before joint: encoder, joint: GAN, D, R1, I_R, joint: GAN, D, I_R" in table.title
     assert [row[0] for row in table.rows] == ["learn"]
 
 

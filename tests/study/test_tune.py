@@ -165,7 +165,7 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     with tuning._helpers(parameters, ADDRESS, trials=1, workers=4):
         assert [own["CUDA_VISIBLE_DEVICES"] for own in given] == ["3", "5", "3"], "the first has the first"
     seen = list[str]()
-    monkeypatch.setattr(tuning, "begun", lambda *args: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or 1 / 0)
+    monkeypatch.setattr(Worker, "join", lambda *args: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tuning._help_out(parameters, ADDRESS, 1, 4, 0, given[0])
     assert seen == ["3"], "before anything of CUDA is touched"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Take = Callable[[Frame, Prediction], None]  # what happens to the landmarks of a frame
 
 
-def is_one(path: Path) -> bool:
+def is_film(path: Path) -> bool:
     """Whether a file is a video, by its name."""
     from brule.detector import video
 

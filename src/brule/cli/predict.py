@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> bool:
         return True
     if args.format in PROPOSALS:
         _unlike(chosen)
-    if args.out is None and len(chosen) > 1 and any(map(films.is_one, chosen)):
+    if args.out is None and len(chosen) > 1 and any(map(films.is_film, chosen)):
         args.command.error("a video has a table of its own: give --out DIR, or the video alone")
     if args.out:
         _make_room(args)
@@ -106,9 +106,9 @@ def run(args: argparse.Namespace) -> bool:
 
     detector = load(args.model)
     print(f"{args.model}: {trained_on(detector)}", file=sys.stderr)
-    photos = {path: place for path, place in chosen.items() if not films.is_one(path)}
+    photos = {path: place for path, place in chosen.items() if not films.is_film(path)}
     failed |= bool(photos) and _photos(args, detector, photos)
-    for path in filter(films.is_one, chosen):
+    for path in filter(films.is_film, chosen):
         try:
             films.answer(args, detector, path, (args.out or Path()) / chosen[path])
         except BruleError as error:
@@ -165,7 +165,7 @@ def _title(path: Path, place: Path) -> str:
 
 def _own(args: argparse.Namespace, path: Path, place: Path) -> list[Path]:
     """The files below --out that belong to this photo or video alone."""
-    if films.is_one(path):
+    if films.is_film(path):
         names = [f"{path.name}.{args.format}", *([f"{place.name}.mp4"] if args.overlay else [])]
     else:
         kinds = {"pts": args.format == "pts", "png": args.overlay}

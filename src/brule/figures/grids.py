@@ -202,6 +202,16 @@ def _choose(
     return {title: ranking[start : start + columns] for title, start in zip(titles, starts, strict=True)}
 
 
+def whole(path: Path) -> Image.Image:
+    """A picture that an earlier stage drew, decoded. Raises BruleError if it is not a whole PNG."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            picture.load()
+            return picture
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow has no one class for it
+        raise BruleError(f"{path}: is not a whole PNG; restore it with dvc checkout --force") from None
+
+
 def cells(picture: Images, rows: int = 4) -> npt.NDArray[np.uint8]:
     """The inverse of `sample_grid`: a picture (H, W, 3) of `rows` rows → (rows, columns, cell, cell, 3).
 

@@ -25,10 +25,10 @@ from brule.detector.model import Detector
 from brule.errors import BruleError
 from brule.maths import metrics, monitors
 from brule.stages import card, records, wording
-from brule.stages.gan_scores import evenly, likeness, measure_samples, requested_shapes, sample_rows
+from brule.stages.gan_scores import likeness, measure_samples, requested_shapes, sample_rows
 from brule.stages.records import RESULTS
 from brule.stages.report import Findings, gather, page
-from brule.stages.scores import Floats, Measurements, collapse_monitors, measure, speed
+from brule.stages.scores import Floats, Measurements, collapse_monitors, evenly, measure, speed
 from brule.tracking import registry
 from brule.tracking.registry import Measured
 

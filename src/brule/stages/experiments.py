@@ -198,16 +198,22 @@ def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] =
 @contextmanager
 def _aside(root: Path, name: str, queued: bool) -> Iterator[None]:
     """An earlier experiment is called NAME.before meanwhile; for good if the new one is only queued."""
+    if name not in _names(root):
+        yield
+        return
     before = f"{name}.before"
-    if name in _names(root):
-        _exp(root, "rename", "--force", name, before)
-        if queued:
-            print(f"the earlier {name} is now called {before}", file=sys.stderr)
+    _exp(root, "rename", "--force", name, before)
+    if queued:
+        print(f"the earlier {name} is now called {before}", file=sys.stderr)
+        yield
+        return
     try:
         yield
     finally:
-        if not queued and before in (names := _names(root)):
-            _exp(root, "remove", before) if name in names else _exp(root, "rename", before, name)
+        if name in _names(root):
+            _exp(root, "remove", before)
+        else:
+            _exp(root, "rename", before, name)
 
 
 def command(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.maths import frechet, metrics
-from brule.stages.scores import Floats, Images
+from brule.stages.scores import Floats, Images, evenly
 
 UNLIKENED: dict[str, Any] = {"frechet": None, "frechet_floor": None, "frechet_images": 0}
 """What `likeness` finds where no GAN was trained, or where there are fewer than four training images."""
@@ -88,12 +88,6 @@ def sample_rows(gan: Gan, shapes: Floats, columns: int, styles: int = 4) -> tupl
     ground = np.full((len(some), gan.image_size, gan.image_size, 3), 244, np.uint8)
     rows = {f"z{k + 1}": gan.images(some, style.expand(len(some), -1)) for k, style in enumerate(gan.styles(styles))}
     return {"shape": ground, **rows}, some
-
-
-def evenly(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-    """At most `count` of the rows, spread evenly over all."""
-    some: npt.NDArray[Any] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    return some
 
 
 def another(count: int) -> npt.NDArray[np.intp]:

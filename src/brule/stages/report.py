@@ -19,7 +19,7 @@ from PIL import Image
 
 from brule.data.schemes import IBUG68
 from brule.detector.model import Detector
-from brule.errors import BruleError
+from brule.figures.grids import whole
 from brule.maths.monitors import LIMITS
 from brule.stages import wording
 from brule.stages.render import render
@@ -78,17 +78,10 @@ def gather(results: Path) -> dict[str, bytes]:
     paths = {name: results / path for name, path in PICTURES.items()}
     drawn = sorted((results / "samples").glob("*.png"))
     paths |= {"training": drawn[-1]} if drawn else {}
-    return {name: _png(path) for name, path in paths.items() if path.is_file()}
-
-
-def _png(path: Path) -> bytes:
-    data = path.read_bytes()
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            picture.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow has no one class for it
-        raise BruleError(f"{path}: is not a whole PNG; restore it with dvc checkout --force") from None
-    return data
+    there = {name: path for name, path in paths.items() if path.is_file()}
+    for path in there.values():
+        whole(path)
+    return {name: path.read_bytes() for name, path in there.items()}
 
 
 def page(run: Findings) -> str:

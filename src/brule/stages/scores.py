@@ -134,3 +134,9 @@ def speed(detector: Detector, images: Images, batch: int = 64, seconds: float = 
         best = min(best, time.perf_counter() - start)
         if time.perf_counter() >= end:
             return round(len(some) / best, 1)
+
+
+def evenly(rows: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """At most `count` of the rows, spread evenly over all."""
+    some: npt.NDArray[Any] = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    return some

@@ -16,7 +16,7 @@ from brule.stages.experiments import hydra
 from brule.stages.storage import ServerLostError
 from brule.stages.study import Shared
 from brule.stages.train import ship_detector
-from brule.stages.worker import Address, Worker, begun
+from brule.stages.worker import Address, Worker
 
 FAREWELL = 60
 """Seconds that a helper has to end its iteration and its trial."""
@@ -29,7 +29,7 @@ def tune(config: Config, address: Address, trials: int, workers: int = 1) -> Non
     Call it again, here or on another machine with the same storage, to go on with a study or to join it. Raises
     BruleError where the models, the storage or the parameters do not fit, and where a server is away for long.
     """
-    worker = begun(config, address, trials, workers)
+    worker = Worker.join(config, address, trials, workers)
     with worker.shared.reaching(), _tracked(config, worker.shared) as run:
         with terminal.Stop() as stop, _helpers(config, address, trials, workers), terminal.Trials(trials) as display:
             worker.work(_watched(worker, display, lambda: stop.signal is not None), display.waits)
@@ -95,7 +95,7 @@ def _help_out(
 
     def work() -> None:
         with suppress(ServerLostError), terminal.Stop() as stop:  # our parent says what has become of the server
-            worker = begun(config, address, trials, workers)
+            worker = Worker.join(config, address, trials, workers)
             with worker.shared.reaching():
                 worker.work(lambda: stop.signal is not None or os.getppid() != parent)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -37,17 +38,6 @@ class Address:
     name: str
     snapshots: Path
     """The folder of what trials left; workers on several machines need a shared one."""
-
-
-def begun(config: Config, address: Address, trials: int, workers: int) -> "Worker":
-    """A worker of the study at this address, one of so many on this machine. Errors as `brule.stages.tune.tune`."""
-    training, paths = trained(config, trials)
-    search = sampler(config)
-    shared = join(address.url, address.name, search)
-    with shared.reaching(), shared.alone():
-        _agree(shared.study, config, paths)
-        _settle(shared.study, training, workers)
-    return Worker(config, shared, search, training, Snapshots(shared.study, files.root() / address.snapshots), trials)
 
 
 def trained(config: Config, trials: int) -> tuple[Training, list[Path]]:
@@ -104,6 +94,17 @@ class Worker:
     training: Training
     snapshots: Snapshots
     trials: int
+
+    @classmethod
+    def join(cls, config: Config, address: Address, trials: int, workers: int) -> Self:
+        """A worker of the study at this address, one of so many on this machine. Errors as `tune.tune`."""
+        training, paths = trained(config, trials)
+        search = sampler(config)
+        shared = join(address.url, address.name, search)
+        with shared.reaching(), shared.alone():
+            _agree(shared.study, config, paths)
+            _settle(shared.study, training, workers)
+        return cls(config, shared, search, training, Snapshots(shared.study, files.root() / address.snapshots), trials)
 
     def work(self, progress: Callable[[], bool], waits: Callable[[int], None] = lambda number: None) -> None:
         """Evaluate trials until the study has enough. `progress` is called at every iteration; true: stop at once.

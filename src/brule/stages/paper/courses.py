@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from brule.errors import BruleError, public
 from brule.figures.curves import Curve, Panel, comparison
-from brule.figures.grids import cells, frames
+from brule.figures.grids import cells, frames, whole
 from brule.stages import experiments, table
 from brule.stages.paper import Request
 from brule.tracking import past
@@ -206,21 +205,13 @@ def _here() -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]
             f"{_RESULTS / 'samples'}: holds no pictures of a training; run dvc repro, or, for the paper's collapse, "
             "python pipelines/experiment.py collapse"
         )
-    pictures = {iteration: _pixels(path) for iteration, path in paths.items()}
+    pictures = {iteration: np.asarray(whole(path).convert("RGB")) for iteration, path in paths.items()}
     try:
         table = pd.read_csv(_RESULTS / "history.csv")
     except (OSError, ValueError):
         raise BruleError(f"{_RESULTS / 'history.csv'}: is missing or damaged; run the train stage again") from None
     fired = table.dropna(subset=[_ALARMS]) if _ALARMS in table else table.head(0).assign(**{_ALARMS: 0.0})
     return pictures, fired["iteration"].to_numpy(), fired[_ALARMS].to_numpy(), ""
-
-
-def _pixels(path: Path) -> npt.NDArray[np.uint8]:
-    try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow has no one class for it
-        raise BruleError(f"{path}: is not a whole PNG; restore it with dvc checkout --force") from None
 
 
 def _tracked(name: str) -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArray[Any], str]:
