@@ -25,7 +25,7 @@ from brule.stages.train import read_inputs, train
 
 sys.path.insert(0, str(Path(__file__).parent))
 import together
-from test_numbers import CASES, JOINT, NAMES, SELF, SETTLED
+from test_numbers import CASES, ENCODER, JOINT, NAMES, SELF, SETTLED
 
 ROOT = Path(__file__).parents[2]
 Tiny = Callable[..., config.Config]
@@ -33,6 +33,7 @@ TRAIN = {"batch_size": 4, "gan_batch_size": 6, "r1_every": 2, "restore_every": 2
 """Six images are more than the four among which D looks for variety."""
 ROUNDING = 1e-3
 """Of the way that plain descent has come in a few steps. Whatever a process did on its own would be a larger share."""
+TUNING = {"online": True, "iterations": 2, "tolerance": 0.4, "directions": 2, "continue": "latest"}
 FAST = {"iterations": 3, "learning_rate": 0.03}
 
 
@@ -90,7 +91,7 @@ def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
     every = CASES["every switch"] | {"stages": {"joint": FAST | SELF}, "train": TRAIN}
     cases = {
         "semi": tiny(
-            stages={"settle": FAST | SETTLED, "joint": FAST | JOINT},
+            stages={"teach": FAST | ENCODER["teach"], "settle": FAST | SETTLED, "joint": FAST | JOINT},
             train=TRAIN | {"mode": "semi-supervised", "unlabelled": 4, "mirror": True},
             loss={"styles": 10},
         ),
@@ -109,28 +110,43 @@ def test_two_processes_take_the_steps_of_one(project: Path, tiny: Tiny) -> None:
             assert numbers(row) == pytest.approx(numbers(other), rel=1e-3, abs=1e-6)
 
 
-def test_a_killed_process_ends_all_and_the_next_start_resumes(project: Path, tiny: Tiny) -> None:
-    settings = tiny(train=TRAIN, machine={"sample_every": 3})
+def test_a_killed_process_ends_all_and_the_next_start_resumes_in_two_processes_or_in_one(
+    project: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tiny(train=TRAIN, machine={"sample_every": 3}, tuning=TUNING)
     case = written(settings, "whole")
     train(settings)
     alone, told = shipped(project), history(project)
     pictures = sorted(path.name for path in (project / "results/samples").iterdir())
-    for folder in ("models", "results"):
-        shutil.rmtree(project / folder)
 
+    def remove_outputs() -> None:
+        for folder in ("models", "results"):
+            shutil.rmtree(project / folder)
+
+    def assert_outputs_as_alone() -> None:
+        assert shipped(project).keys() == alone.keys()
+        torch.testing.assert_close(shipped(project), alone, rtol=1e-3, atol=1e-5)
+        pd.testing.assert_frame_equal(history(project), told, rtol=1e-3, atol=1e-6)
+        assert sorted(path.name for path in (project / "results/samples").iterdir()) == pictures
+
+    remove_outputs()
     killed = torchrun("train", case, KILLED_AT="5")
     assert killed.returncode != 0 and not (project / "models").exists()
     assert "the same command resumes" in said(0)
     assert torch.load(next(Path(".resume").glob("*/state.pt")), weights_only=True)["iteration"] == 4
+    shutil.copytree(".resume", "killed")
     resumed = torchrun("train", case)
     assert resumed.returncode == 0, said(0) + said(1)
     assert "resuming at iteration 4 of 8" in said(0)
     assert said(1) == "", "rank 0 alone writes, in the terminal, too"
+    assert_outputs_as_alone()
 
-    assert shipped(project).keys() == alone.keys()
-    torch.testing.assert_close(shipped(project), alone, rtol=1e-3, atol=1e-5)
-    pd.testing.assert_frame_equal(history(project), told, rtol=1e-3, atol=1e-6)
-    assert sorted(path.name for path in (project / "results/samples").iterdir()) == pictures
+    remove_outputs()
+    shutil.copytree("killed", ".resume", dirs_exist_ok=True)
+    capsys.readouterr()
+    train(settings)
+    assert "resuming at iteration 4 of 8" in capsys.readouterr().err
+    assert_outputs_as_alone()
 
 
 @pytest.mark.parametrize("given", [{}, {"RANK": "0"}, {"RANK": "1", "MASTER_ADDR": "localhost"}, {"LOCAL_RANK": "x"}])

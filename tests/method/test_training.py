@@ -304,6 +304,27 @@ def test_a_run_that_was_never_healthy_is_written_and_named_so(
     assert "No checkpoint was healthy" in capsys.readouterr().out
 
 
+def test_a_second_start_of_a_training_that_runs_touches_nothing_and_names_the_process(
+    project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, step, refused = tiny(), Training.step, []
+
+    def twice(training: Training, moment: Any) -> None:
+        if training.iteration == 3:
+            with pytest.raises(BruleError, match=rf"already running, as process {os.getpid()};.* kill {os.getpid()}$"):
+                train(settings)
+            refused.append(training.iteration)
+        step(training, moment)
+
+    monkeypatch.setattr(Training, "step", twice)
+    train(settings)
+    assert refused == [3]
+    whole = outputs(project)
+    train(settings)  # the end of a training lets go of the lock
+    assert refused == [3, 3]
+    assert_equal(whole[0], outputs(project)[0])
+
+
 def test_a_run_that_is_told_to_stop_saves_itself_and_goes_on_bit_equal(
     project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

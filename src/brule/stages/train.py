@@ -1,10 +1,12 @@
 """The `train` stage: the data, the files, MLflow and the terminal around `brule.method`."""
 
+import fcntl
 import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -44,14 +46,48 @@ def train(config: Config) -> None:
     With the other processes that torchrun has started, if it has; rank 0 alone writes.
     """
     with ranks.together(machine.device(config.machine.device)) as device:
-        _train(config, device)
+        inputs, paths = read_inputs(config)
+        checkpoint = Checkpoint(fingerprint(config, SECTIONS, [*paths, *_code()]))
+        with _alone(checkpoint.folder / "lock"):
+            _train(Training(config, inputs, device), paths, checkpoint)
 
 
-def _train(config: Config, device: torch.device) -> None:
-    inputs, paths = read_inputs(config)
-    run_fingerprint = fingerprint(config, SECTIONS, [*paths, *_code()])
-    checkpoint = Checkpoint(run_fingerprint)
-    training = Training(config, inputs, device)
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """No other process is at this training for the body of the `with`; raises BruleError where one is.
+
+    A training outlives the DVC or the torchrun that started it if that is killed, and a second one would write the
+    same files.
+    """
+    with ExitStack() as held:
+        if (other := ranks.decided(lambda: _take(lock, held))) is not None:
+            if ranks.rank() > 0:
+                raise SystemExit(1)  # one sentence is enough
+            raise BruleError(
+                f"this training is already running, as process {other}; wait for its end, or end it: kill {other}"
+            )
+        yield
+
+
+def _take(lock: Path, held: ExitStack) -> str | None:
+    """Lock the file until `held` closes or this process dies. Where another one has locked it: that one's number."""
+    files.make_folder(lock.parent)
+    with files.writing(lock):
+        stream = held.enter_context(lock.open("a+"))
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            return stream.read().strip() or "?"
+        except OSError:  # of a file system without locks
+            return None
+        stream.truncate(0)
+        print(os.getpid(), file=stream, flush=True)
+    return None
+
+
+def _train(training: Training, paths: Sequence[Path], checkpoint: Checkpoint) -> None:
+    config, inputs, run_fingerprint = training.config, training.inputs, checkpoint.folder.name
     loop = Loop(training)
     carried = _begin(loop, checkpoint)
     if ranks.rank() > 0:
@@ -370,7 +406,8 @@ def summarise(training: Training, carried: Mapping[str, Any], run_fingerprint: s
 def stopped(iteration: int, total: int) -> str:
     """That a run was told to stop, and the command that goes on with it."""
     # The state lies in the project's folder and is found by the parameters, wherever DVC runs the experiment next.
-    again = "the same dvc exp run, with the same -S," if os.environ.get("DVC_EXP_NAME") else "dvc repro"
+    experiment, alone = os.environ.get("DVC_EXP_NAME"), ranks.count() == 1
+    again = "the same dvc exp run, with the same -S," if experiment else "dvc repro" if alone else "the same torchrun"
     return f"stopped and saved at iteration {iteration} of {total}; {again} goes on"
 
 
