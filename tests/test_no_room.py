@@ -52,7 +52,7 @@ def project() -> Iterator[Path]:
         Image.fromarray(noise).save(folder / "photo.png")
         # What the commands import at first use: `nobody` may not be able to read it.
         Detector.load(folder / "models" / "detector.safetensors")
-        for module in ("rich.progress", "brule.detector.generation", "brule.figures.grids"):
+        for module in ("rich.progress", "brule.data.landmarks", "brule.detector.generation", "brule.figures.grids"):
             import_module(module)
         for library in ("onnx", "onnxruntime", "onnxscript"):
             pytest.importorskip(library, reason=f"{library} is not installed; pip install -e '.[dev]'")
