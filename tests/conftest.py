@@ -110,6 +110,7 @@ TINY: dict[str, Any] = {
     "warp": {"paper": vars(PAPER), "strong": vars(replace(PAPER, amplitude=1.0))},
     "model": {
         "map_size": 16,
+        "condition_sigma": 1.5,
         "encoder": {"stacks": 1, "width": 8, "depth": 2},
         "gan": {"width": 4, "max_width": 8},
         "style": {"size": 8, "width": 4, "latent": 8, "depth": 2},

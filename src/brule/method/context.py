@@ -224,16 +224,14 @@ def landmarks(E: nn.Module, I: Tensor, s: Settings) -> Landmarks:
 
 
 def condition(L: Landmarks, s: Settings, g: Warp | None = None, gX: Tensor | None = None) -> Tensor:
-    """What G and D see of L, deformed by g: the sparse map at g X_L, peak 1; or gL, scaled as if it were one.
+    """What G and D see of L, deformed by g where it is given with gX = g X_L (B, K, 2).
 
-    gX: g X_L, (B, K, 2), for whoever has it already.
+    That is the sparse map at the landmarks, peak 1; or gL, scaled as if it were one.
     """
     if s.model.raw_condition:
         gL = L.log_L.exp() if g is None else g.maps(L.log_L.exp())
         return gL * (2 * torch.pi * s.model.condition_sigma**2)
-    if gX is None:
-        gX = L.X_L if g is None else g.points(L.X_L)
-    return heatmaps.condition(gX, s.model.map_size, s.model.condition_sigma)
+    return heatmaps.condition(L.X_L if gX is None else gX, s.model.map_size, s.model.condition_sigma)
 
 
 def random_style(n: Networks, batch: int, s: Settings, generator: torch.Generator) -> Tensor:
