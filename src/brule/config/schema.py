@@ -339,6 +339,8 @@ class Optimiser(Section):
     generator_ema: Decay
     """Decay of G's."""
     generator_rate: Rate
+    """All weights of G, D and S begin as N(0, 1) and are scaled afterwards: the rate is the share by which an iteration
+    changes one. A few hundred iterations need a high one; at 0.03, G diverged."""
     discriminator_rate: Rate
     style_rate: Rate
     momentum: Decay
