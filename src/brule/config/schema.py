@@ -340,7 +340,7 @@ class Optimiser(Section):
     """Decay of G's."""
     generator_rate: Rate
     """All weights of G, D and S begin as N(0, 1) and are scaled afterwards: the rate is the share by which an iteration
-    changes one. A few hundred iterations need a high one; at 0.03, G diverged."""
+    changes one. A few hundred iterations need a high one; with a much higher one, G diverges."""
     discriminator_rate: Rate
     style_rate: Rate
     momentum: Decay
