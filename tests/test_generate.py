@@ -189,6 +189,7 @@ def upright() -> None:
         (upright, ["--shapes", "line.pts"], r"line\.pts: the landmarks have no width"),
         (lambda: Path("data/crops/shapes.npy").unlink(), [], r"data/crops/shapes\.npy: is missing"),
         (lambda: None, ["--shapes", "no.csv"], r"no\.csv: does not exist"),
+        (lambda: None, ["--model", "models:/brule/1"], r"models:/brule/1: the registry keeps no GAN; give one"),
         (lambda: None, ["--gan", "no.safetensors"], r"no\.safetensors: there is no such file"),
         (lambda: None, ["--within", "0.01"], r"--within 0\.01: the detector agrees on only 0 of the 256 images"),
     ],

@@ -113,6 +113,14 @@ def test_of_an_animation_the_first_frame_is_seen(tmp_path: Path) -> None:
         np.testing.assert_array_equal(seen(tmp_path / name), np.asarray(frames[0].convert("RGB")))
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "avif"])
+def test_a_turned_photo_has_one_size_however_it_is_asked_for(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (60, 40)).save(path, exif=turned())
+    with photos.read(path, None, None) as whole:
+        assert photos.size(path) == whole.size == whole.image.size == (40, 60)
+
+
 def test_a_photo_beyond_pil_s_warning_is_answered_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene().save(tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)

@@ -83,7 +83,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(14):
         name = f"pets/{'more/' if number % 2 else ''}{number}.png"
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (80, 64, 3), dtype=np.uint8)).save(name)
-    for labelled in ("pets/0.pts", "pets/more/1.pts"):
+    for labelled in ("pets/0.PTS", "pets/more/1.pts"):
         Path(labelled).write_text(format_pts(SHAPE))
     torch.manual_seed(0)
     sizes = {"stacks": 1, "width": 8, "depth": 2}

@@ -1,6 +1,7 @@
 """`brule serve`: who may ask and who may not, and what happens if it cannot start or something goes wrong."""
 
 import argparse
+import asyncio
 import io
 import json
 import signal
@@ -58,6 +59,19 @@ def test_only_this_computer_s_own_names_are_answered(site: Any, path: str) -> No
         assert status == 400 and f"no host {quoted(host)} here" in told["error"]
     for host in (f"localhost:{port}", f"LocalHost:{port}", f"[::1]:{port}", f"127.0.0.1:{port}"):
         assert site.ask(path, None, Host=host)[0] == (404 if path == "nothing" else 200)
+
+
+@pytest.mark.parametrize(("port", "expected"), [(80, 404), (8080, 400)])
+def test_clients_leave_out_http_s_own_port(port: int, expected: int) -> None:
+    """Asked without a socket, since only root may bind port 80."""
+    said: list[Any] = []
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/nothing", "headers": [(b"host", b"localhost")]}
+    asyncio.run(server.Guard(server.Starlette())({**scope, "server": ("127.0.0.1", port)}, send, send))  # type: ignore[arg-type]
+    assert said[0]["status"] == expected
 
 
 def test_a_link_on_another_site_opens_the_page_and_nothing_else(site: Any) -> None:

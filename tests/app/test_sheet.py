@@ -104,6 +104,13 @@ def test_shapes_of_another_tool_are_continued_if_they_name_their_photos(pictures
     files.write_json(out, own_json.mapping(Labels(points[:1], None, ("b.png",), ((9, 9),))))
     with pytest.raises(BruleError, match=r"b\.png had 9 × 9 pixels when it was clicked, but now has 50 × 50"):
         sheet(pictures)
+    for shape, sentence in (
+        (np.zeros((1, 600, 2)), r"shapes\.json: has 600 points; use at most 500"),
+        (np.full((1, 2, 2), 1e7), r"shapes\.json: the shape of b\.png: .* is not a place in a photo"),
+    ):
+        files.write_json(out, own_json.mapping(Labels(shape, None, ("b.png",))))
+        with pytest.raises(BruleError, match=sentence):
+            sheet(pictures)
     drafts = '{"names": ["a"], "shapes": [[[1, 2]]], "images": ["a.png"], "drafts": %s}'
     for text, sentence in {
         drafts % "3": "drafts is not a list",

@@ -111,6 +111,13 @@ def test_a_face_outside_the_image_is_refused(tmp_path: Path):
         cut_file(tmp_path / "a.png", Square(1e6, 20, 30), 32)
 
 
+def test_an_object_too_wide_for_its_image_is_not_said_to_lie_outside(tmp_path: Path):
+    Image.new("RGB", (300, 90)).save(tmp_path / "a.png")
+    with pytest.raises(BruleError, match=r"a\.png: the square around the object reaches too far beyond the image"):
+        cut_file(tmp_path / "a.png", Square(150, 45, 280), 32)
+    cut_file(tmp_path / "a.png", Square(150, 45, 270), 32)  # one reflection suffices
+
+
 def test_a_large_jpeg_decoded_at_a_fraction_keeps_its_place(tmp_path: Path):
     dot = np.array([[701.0, 523.0]])
     columns, rows = np.arange(1403), np.arange(1011)

@@ -259,6 +259,14 @@ def test_objects_with_missing_landmarks_are_left_out_and_counted(tmp_path: Path,
     assert capsys.readouterr().out.endswith(told)
 
 
+def test_what_stands_beside_the_animals_of_a_frame_is_left_out(tmp_path: Path):
+    rows = ["scorer" + ",me" * 8, "individuals,m1,m1,m1,m1,m2,m2,m2,m2", "bodyparts,a,a,b,b,a,a,b,b"]
+    rows = [f"{row},{more}" for row, more in zip(rows, ("me,me", "single,single", "corner,corner"), strict=True)]
+    rows += ["coords" + ",x,y" * 5, "f.png,1,2,3,4,5,6,7,8,9,9", "g.png" + "," * 8 + ",9,9"]
+    read = read_shapes(write(tmp_path / "a.csv", "\n".join(rows)))
+    assert read.points.tolist() == [[[1, 2], [3, 4]], [[5, 6], [7, 8]]] and read.images == ("f.png", "f.png")
+
+
 def test_of_several_annotations_the_ground_truth_or_the_last_counts(tmp_path: Path):
     raw = studio_file()
     other = copy.deepcopy(raw[1]["annotations"][0])
@@ -373,6 +381,8 @@ BAD: list[tuple[tuple[str, Any], str]] = [
     (("digits.json", '{"images": [], "annotations": [' + "9" * 5000 + "]}"), "thousands of digits"),
     (("deep.json", '{"images": ' + "[" * 100_000), "nested too deeply"),
     (changed("single.xml", swap('points="10.5,20.5"', 'points="10.5"')), "'10.5' is not a landmark"),
+    (("empty.xml", '<annotations><image><skeleton label="s"/></image></annotations>'), "holds no landmarks"),
+    (("bare.csv", "scorer,\nbodyparts,\ncoords,\na.jpg,\n"), "its header names no bodyparts; correct it"),
 ]
 
 

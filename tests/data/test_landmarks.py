@@ -157,6 +157,7 @@ def test_numbered_landmarks_count_in_whatever_order_a_table_has_them(tmp_path: P
         ("a.json", '{"shapes": [[[1, 2]], [[1, 2], [3, 4]]]}', "shape 1 has 2 landmarks, not 1"),
         ("a.json", '{"names": ["a", "a"], "shapes": [[[1, 2], [3, 4]]]}', "names must name each"),
         ("a.json", '{"names": "ab", "shapes": [[[1, 2], [3, 4]]]}', "names is not a list"),
+        ("a.json", '{"names": ["a", null], "shapes": [[[1, 2], [3, 4]]]}', "names must name each"),
         ("a.txt", "1 2", "not a file of landmark shapes; give a folder"),
     ],
 )
@@ -164,6 +165,13 @@ def test_what_is_not_a_shape_gets_one_sentence(tmp_path: Path, name, text, sente
     with pytest.raises(BruleError, match=rf"{name}.*{sentence}") as error:
         read_shapes(write(tmp_path / name, text))
     assert "\n" not in str(error.value)
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path):
+    for place in ("a.pts", ".b.pts", ".checkpoints/c.pts", "__MACOSX/d.pts"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write(tmp_path / place, format_pts(TRIANGLE))
+    assert len(read_shapes(tmp_path).points) == 1
 
 
 def test_folders_that_hold_no_equal_shapes(tmp_path: Path):

@@ -69,7 +69,10 @@ class Page:
         """
         image = read(data, name)
         start = time.perf_counter()
-        found = self.detector.predict(image, box, refine)
+        try:
+            found = self.detector.predict(image, box, refine)
+        except BruleError as error:  # which calls it image 0
+            raise BruleError(str(error).replace("image 0", name, 1)) from None
         seconds = time.perf_counter() - start
         named = {Path(name): found}
         return {

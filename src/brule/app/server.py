@@ -243,7 +243,8 @@ def _refusal(scope: Scope) -> Response | None:
     """The answer to a request that is not for this server, or that a page of another site has sent; None to others."""
     headers, port = Headers(scope=scope), scope["server"][1]
     host, origin, site = headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site")
-    if host.lower() not in {f"{name}:{port}" for name in NAMES}:
+    bare = NAMES if port == 80 else ()  # clients leave out HTTP's own port
+    if host.lower() not in {*bare, *(f"{name}:{port}" for name in NAMES)}:
         sentence = f"there is no host {quoted(host)} here; use the address that the command printed"
         return _error(headers, sentence, 400)
     # Whoever follows a link to the page has left the other site, which sees nothing of it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,9 @@ def recorded(path: Path) -> tuple[Scheme | None, list[Record]]:
         if not labels.images:
             raise BruleError(f"{path}: does not name the photo of each shape; give another file as --out")
         scheme = labels.scheme or Scheme.of(labels.points.shape[1])
+        _scheme(own_json.mapping(replace(labels, scheme=scheme)), path)  # what `save` would refuse, `opened` refuses
+        for image, points in zip(labels.images, labels.points, strict=True):
+            _points(points.tolist(), len(scheme.names), f"{path}: the shape of {image}")
         sizes = labels.sizes or [None] * len(labels.images)
         records = [Record(*of) for of in zip(labels.images, sizes, labels.points, strict=True)]
     return scheme, records + [_draft(one, scheme, path) for one in drafts]

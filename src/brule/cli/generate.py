@@ -19,7 +19,9 @@ TITLE = "Write images drawn by the GAN, with their landmarks: labelled data that
 EPILOG = """\
 Each image shows a random landmark shape in a random style. FOLDER gets 000000.png, 000001.png, ... and beside each its
 landmarks, a .pts. It must be new or empty, and is written as a whole or not at all. The pipeline reads it as labelled
-data: set data.source to folder and data.location to FOLDER. The same seed gives the same images.
+data: set data.source to folder and data.location to FOLDER. A .pts holds no names: set data.shapes to a file of shapes
+that has them, or the new detector numbers its landmarks and is trained without mirrored images (68 landmarks are
+taken for those of a face). The same seed gives the same images.
 
 The shapes are the unpaired ones of data/crops, or your own (--shapes), as data.shapes takes them: a folder, zip or tar
 of .pts, a CSV, a JSON, or the file of a labelling tool (COCO, CVAT, Label Studio, labelme, DeepLabCut, TPS). They
@@ -72,17 +74,18 @@ def run(args: argparse.Namespace) -> bool:
     from brule.detector.model import load
     from brule.stages import wording
 
+    path = args.gan or _beside(args.model)
     detector = load(args.model)
-    gan = _gan(args, detector)
+    gan = _gan(path, detector)
     shapes = _shapes(args, gan, detector)
     size, errors = gan.image_size, []
     whole = Square(size / 2, size / 2, size)
-    with files.folder(folder) as place:
+    with files.folder(folder) as written:
         images = generation.draw(gan, detector, shapes, args.count, args.seed, args.truncation, args.within)
         for number, drawn in enumerate(track(images, "Drawing", args.count)):
-            Image.fromarray(drawn.pixels).save(place / f"{number:06d}.png")
+            Image.fromarray(drawn.pixels).save(written / f"{number:06d}.png")
             points = format_pts(to_pixels(drawn.points, whole))
-            (place / f"{number:06d}.pts").write_text(points, encoding="utf-8", newline="\n")
+            (written / f"{number:06d}.pts").write_text(points, encoding="utf-8", newline="\n")
             errors.append(drawn.error)
     print(
         f"{args.folder}: {args.count} images with {gan.landmarks} landmarks each. The detector finds them "
@@ -92,10 +95,17 @@ def run(args: argparse.Namespace) -> bool:
     return False
 
 
-def _gan(args: argparse.Namespace, detector: Detector) -> Gan:
+def _beside(model: str) -> Path:
+    from brule.detector.model import REGISTRY
+
+    if model.startswith(REGISTRY):
+        raise BruleError(f"{model}: the registry keeps no GAN; give one with --gan FILE")
+    return Path(model).with_name("gan.safetensors")
+
+
+def _gan(path: Path, detector: Detector) -> Gan:
     from brule.detector.gan import Gan
 
-    path = args.gan or Path(args.model).with_name("gan.safetensors")
     gan = Gan.load(path, detector.device, (len(detector.scheme.names), detector.image_size))
     if not gan.iterations:
         raise BruleError(f"{path}: was never trained, so it draws only noise; train with a stage that has `gan_every`")

@@ -107,6 +107,7 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
     from brule.data import photos
     from brule.data.crop import around, cut_picture, to_units
     from brule.data.inspection import unlistable
+    from brule.data.layouts import points_beside
 
     chosen: dict[Path, str] = {}
     for argument in args.photos:
@@ -116,7 +117,7 @@ def _photos(args: argparse.Namespace, detector: Detector, failures: list[str]) -
                 raise wrong
             if path not in chosen and name in chosen.values():
                 raise BruleError(f"{path}: another photo is called {name}, too; give the folder that holds both")
-            if args.all or not path.with_suffix(".pts").exists():
+            if args.all or not points_beside(path):
                 chosen[path] = name
     answers = detector.predictions(chosen, repeat(None), None, BATCH)
     for (path, name), answer in zip(chosen.items(), track(answers, "Looking", len(chosen)), strict=True):

@@ -92,6 +92,11 @@ def cut(image: Image.Image, square: Square, size: int) -> Pixels:
     if left < 0 or top < 0 or right > image.width or bottom > image.height:
         pad = [max(0, math.ceil(over)) for over in (-left, -top, right - image.width, bottom - image.height)]
         if max(pad[0], pad[2]) > image.width or max(pad[1], pad[3]) > image.height:
+            if 0 <= square.x <= image.width and 0 <= square.y <= image.height:
+                raise BruleError(
+                    "the square around the object reaches too far beyond the image; add a border to the image, "
+                    "or correct the landmarks or the box"
+                )
             raise BruleError(
                 "the object lies outside the image; check that its landmarks or box are in this image's pixels"
             )

@@ -33,7 +33,7 @@ class Labels:
 
 def as_names(names: Sequence[object], count: int, path: Path | str) -> list[str]:
     """The names of K landmarks. Raises BruleError unless they are K different ones that a file can hold."""
-    written = [str(name).strip() for name in names]
+    written = [str(name).strip() for name in names if isinstance(name, str | int) and not isinstance(name, bool)]
     if len(written) != count or len(set(written)) != len(written) or not all(map(_writable, written)):
         raise BruleError(f"{path}: names must name each of the {count} landmarks once; correct them")
     return written

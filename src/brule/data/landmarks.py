@@ -16,6 +16,7 @@ from brule.data.faults import attempt, raise_all
 from brule.data.forms import own_csv, own_json, recognise
 from brule.data.forms.objects import File, Sizes, gather, nothing_known
 from brule.data.labels import Labels
+from brule.data.layouts import visible
 from brule.data.pts import read_pts
 from brule.errors import BruleError, counted
 
@@ -57,7 +58,7 @@ def read_shapes(path: Path | str, sizes: Sizes = nothing_known) -> Labels:
 
 
 def _read_folder(folder: Path, origin: Path, sizes: Sizes) -> Labels:
-    every = [file for file in sorted(folder.rglob("*")) if file.name[0] != "." and file.is_file()]
+    every = list(visible(folder))
     found = [file for file in every if file.suffix.lower() == ".pts"]
     if not found:
         return _read_tool(every, origin, sizes)

@@ -95,12 +95,17 @@ def _everything(root: Path) -> list[Path]:
     return sorted(Path(place, name) for place, _, names in os.walk(root, onerror=refused) for name in names)
 
 
-def images(root: Path) -> Iterator[Path]:
-    """Every image file below a folder, in a fixed order. Hidden files and macOS's shadow copies are skipped."""
+def visible(root: Path) -> Iterator[Path]:
+    """Every file below a folder, in a fixed order. Hidden files and macOS's shadow copies are skipped."""
     for path in _everything(root):
         shadow = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(root).parts)
-        if path.suffix.lower() in SUFFIXES and not shadow and path.is_file():
+        if not shadow and path.is_file():
             yield path
+
+
+def images(root: Path) -> Iterator[Path]:
+    """The image files among these."""
+    return (path for path in visible(root) if path.suffix.lower() in SUFFIXES)
 
 
 def passed_over(root: Path, found: Collection[Path]) -> dict[str, int]:
@@ -129,7 +134,7 @@ def scan_folder(roots: Sequence[Path]) -> list[Found]:
     for root in roots:
         for image in images(root):
             name = image.relative_to(root).as_posix()
-            found.append(Found(image, name, group=name, points=_points(image)))
+            found.append(Found(image, name, group=name, points=points_beside(image)))
     return found
 
 
@@ -141,7 +146,7 @@ def scan_300w(roots: Sequence[Path]) -> list[Found]:
     found = []
     for root in roots:
         for image in images(root):
-            points, part = _points(image), _part((root.name, *image.relative_to(root).parent.parts))
+            points, part = points_beside(image), _part((root.name, *image.relative_to(root).parent.parts))
             # dlib's edition of the set adds mirrored copies, called `_mirror`.
             if points and part and not image.stem.endswith("_mirror"):
                 photo = re.sub(r"_\d{1,2}$", "", image.stem)
@@ -172,7 +177,8 @@ def celeba_crop(path: Path) -> Square:
     return Square(*(value * scale for value in CELEBA_CROP))
 
 
-def _points(image: Path) -> Path | None:
+def points_beside(image: Path) -> Path | None:
+    """The landmarks of an image, in a `.pts` of the same name."""
     for suffix in (".pts", ".PTS"):
         if (beside := image.with_suffix(suffix)).is_file():
             return beside

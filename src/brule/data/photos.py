@@ -110,7 +110,7 @@ def read(
             whole = rgb(ImageOps.exif_transpose(image) if turned else image)
             if whole is not image:
                 image.close()  # gives its pixels back
-        yield Picture(whole, whole.size if turned else size, factor)
+        yield Picture(whole, whole.size if factor == 1 else size, factor)
 
 
 def size(path: Path) -> tuple[int, int]:
@@ -120,7 +120,7 @@ def size(path: Path) -> tuple[int, int]:
             width, height = image.size
             if not _maybe_turned(image):
                 return width, height
-            if not _late(image):
+            if not _late(image) and image.format != "TIFF":  # whose size PIL turns by itself, or not: by its version
                 return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
     except Exception as error:  # as in `_telling`
         raise BruleError(f"{path}: its size cannot be read ({_reason(error)}); {_MEND}") from None

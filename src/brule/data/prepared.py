@@ -4,18 +4,18 @@ import tokenize
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from brule.data.crop import Framing
+from brule.data.layouts import Split
 from brule.data.schemes import Scheme
 from brule.documents import parse_json, read_text
 from brule.errors import BruleError
 
-Split = Literal["train", "validation", "test"]
 Array = npt.NDArray[Any]
 
 CROPS, BARYCENTER = Path("data/crops"), Path("data/barycenter.npy")

@@ -15,7 +15,7 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """Coefficients of modes.IDENTITY and modes.EXPRESSION."""
+    """Coefficients of head.IDENTITY and head.EXPRESSION."""
 
     identity: Array
     expression: Array

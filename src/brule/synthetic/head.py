@@ -308,7 +308,7 @@ def _pair(*right: tuple[float, float]) -> Array:
 
 @cache
 def track() -> Track:
-    """The landmarks (the jaw's are refined by pose.landmarks) and what the drawn features hang on."""
+    """The landmarks (the jaw's are refined by view.place) and what the drawn features hang on."""
     eye = np.array([[-31.0, 0.0, -19.0], [31.0, 0.0, -19.0]])
     parts = {
         "landmarks": _on_face(LANDMARKS),

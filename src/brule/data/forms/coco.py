@@ -94,7 +94,8 @@ def _edges(path: Path, category: dict[str, Any], names: Sequence[str]) -> tuple[
     for edge in skeleton:
         ends = edge if isinstance(edge, list) and all(isinstance(end, int) for end in edge) else []
         if len(ends) != 2 or ends[0] == ends[1] or not all(0 < end <= len(names) for end in ends):
-            raise BruleError(f"{path}: skeleton: {quoted(edge)} is not a pair of keypoints from 1 to {len(names)}")
+            pair = f"{quoted(edge)} is not a pair of keypoints from 1 to {len(names)}"
+            raise BruleError(f"{path}: skeleton: {pair}; correct it, or remove the skeleton")
         edges.append((names[ends[0] - 1], names[ends[1] - 1]))
     return tuple(edges)
 

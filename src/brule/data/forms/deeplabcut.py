@@ -13,6 +13,8 @@ from brule.data.labels import as_point
 from brule.errors import BruleError, quoted
 
 _LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+_UNIQUE = "single"
+"""Beside the animals of a frame, the individual that has what stands there but once, such as a corner of the cage."""
 
 
 def recognised(content: str) -> bool:
@@ -65,7 +67,7 @@ def _missing(cell: str) -> bool:
 
 
 def _columns(path: Path, head: dict[str, list[str]], first: int) -> dict[str, dict[str, tuple[int, int]]]:
-    """Individual → bodypart → the columns of its x and y. All individuals have the same bodyparts."""
+    """Individual → bodypart → the columns of its x and y. All animals have the same bodyparts."""
     places: dict[str, dict[str, dict[str, int]]] = {}
     for k in range(first, len(head["coords"])):
         individual = head.get("individuals", head["scorer"])[k]
@@ -74,11 +76,14 @@ def _columns(path: Path, head: dict[str, list[str]], first: int) -> dict[str, di
         for name, axes in parts.items():
             if set(axes) != {"x", "y"}:
                 raise BruleError(f"{path}: bodypart {quoted(name)} has not just one x and one y; correct the header")
-    if not places or len({frozenset(parts) for parts in places.values()}) > 1:
+    if not places:
+        raise BruleError(f"{path}: its header names no bodyparts; correct it")
+    animals = {individual: parts for individual, parts in places.items() if individual != _UNIQUE} or places
+    if len({frozenset(parts) for parts in animals.values()}) > 1:
         raise BruleError(
-            f"{path}: its individuals {', '.join(places)} differ in their bodyparts; give a file for each kind"
+            f"{path}: its individuals {', '.join(animals)} differ in their bodyparts; give a file for each kind"
         )
     return {
         individual: {name: (axes["x"], axes["y"]) for name, axes in parts.items()}
-        for individual, parts in places.items()
+        for individual, parts in animals.items()
     }

@@ -74,7 +74,7 @@ def gather(files: Iterable[File], path: Path) -> Labels:
     files = list(files)
     names, edges = _landmarks(files, path)
     objects = list(chain.from_iterable(file.objects for file in files))
-    if not objects:
+    if not objects or not names:
         others = sum(file.others for file in files)
         what = f"holds {others} boxes or other marks but no landmarks" if others else "holds no landmarks"
         raise BruleError(f"{path}: {what}; mark the landmarks as points, and export again")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from brule.data import prepared
+from brule.data.layouts import Split
 from brule.detector.gan import Gan
 from brule.detector.model import Detector
 from brule.errors import BruleError
@@ -77,7 +78,7 @@ def _answers(request: Request) -> tuple[Detector, Measurements]:
     return detector, measure(detector, test, detector.barycenter.astype(np.float64))
 
 
-def _images(split: prepared.Split) -> prepared.Crops:
+def _images(split: Split) -> prepared.Crops:
     found = prepared.load(prepared.CROPS, split, labels=True)
     if not len(found.images):
         raise BruleError(f"{prepared.CROPS}/{split}: has no images; set prepare.test above 0 and run dvc repro")
