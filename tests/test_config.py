@@ -76,6 +76,10 @@ def test_exponents_are_numbers(tmp_path: Path, text: str, number: float):
             r"stages\.a\.image_size 32 does not go with tuning\.stage",
         ),
         (
+            {"stages": {"a": STAGE | {"iterations": 0}, "b": STAGE}, "tuning": {"online": True, "stage": "a"}},
+            r"tuning\.stage a has no iterations, so nothing would be searched; give it some, or name another",
+        ),
+        (
             {
                 "stages": {"a": STAGE | {"image_size": 32}, "b": STAGE},
                 "model": {"encoder": {"stacks": 1, "width": 48, "depth": 5}},

@@ -21,6 +21,7 @@ def _four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_given_is_used() -> None:
     assert machine.pace(CPU, 3, "bfloat16") == Pace(3, "bfloat16")
+    assert machine.pace(torch.device("cuda"), 3, "bfloat16") == Pace(3, "bfloat16")
 
 
 @pytest.mark.parametrize(

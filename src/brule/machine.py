@@ -87,9 +87,11 @@ def pace(device: torch.device, threads: int, precision: str) -> Pace:
     same.
     """
     if device.type == "cuda":
-        threads, quick = torch.get_num_threads(), torch.cuda.is_bf16_supported(including_emulation=False)
+        quick = torch.cuda.is_bf16_supported(including_emulation=False)
+        threads = threads or torch.get_num_threads()
     else:
-        threads, quick = threads or cores.available(), any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
+        quick = any(torch.cpu.get_capabilities().get(name) for name in _BFLOAT16)
+        threads = threads or cores.available()
     return Pace(threads, ("bfloat16" if quick else "float32") if precision == "auto" else precision)
 
 

@@ -43,6 +43,16 @@ def test_R_b_compares_sets_of_different_size_under_ot() -> None:
     assert losses.barycenter_regulariser(doubled, X_b, BarycenterTerms(coupling="ot", ridge=0)) < 1e-12
 
 
+@pytest.mark.parametrize("coupling", ["index", "ot"])
+def test_R_b_of_points_that_are_not_finite_is_not_finite_so_that_the_step_is_skipped(coupling: str) -> None:
+    X_L = shape().expand(2, -1, -1).clone()
+    X_L[1, 0, 0] = torch.nan
+    X_L.requires_grad_()
+    value = losses.barycenter_regulariser(X_L, shape(), BarycenterTerms(coupling=coupling))
+    value.backward()
+    assert value.isnan() and X_L.grad is not None and not X_L.grad.isfinite().all()
+
+
 def test_R_b_does_not_punish_what_the_tolerances_allow() -> None:
     X_b = shape()
     near = X_b + 0.02

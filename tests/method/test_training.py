@@ -304,13 +304,14 @@ def test_a_run_that_was_never_healthy_is_written_and_named_so(
     assert "No checkpoint was healthy" in capsys.readouterr().out
 
 
-def test_a_second_start_of_a_training_that_runs_touches_nothing_and_names_the_process(
+def test_a_second_start_of_a_training_that_runs_costs_it_nothing_and_names_the_process(
     project: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, step, refused = tiny(), Training.step, []
+    settings, step, refused = tiny(machine={"sample_every": 2}), Training.step, []
 
     def twice(training: Training, moment: Any) -> None:
         if training.iteration == 3:
+            shutil.rmtree("results/samples")  # as DVC does before it starts the second one
             with pytest.raises(BruleError, match=rf"already running, as process {os.getpid()};.* kill {os.getpid()}$"):
                 train(settings)
             refused.append(training.iteration)
@@ -319,6 +320,7 @@ def test_a_second_start_of_a_training_that_runs_touches_nothing_and_names_the_pr
     monkeypatch.setattr(Training, "step", twice)
     train(settings)
     assert refused == [3]
+    assert [path.name for path in sorted(Path("results/samples").iterdir())] == [f"00000{n}.png" for n in (2, 4, 6, 8)]
     whole = outputs(project)
     train(settings)  # the end of a training lets go of the lock
     assert refused == [3, 3]

@@ -192,6 +192,19 @@ def test_a_coefficient_of_nothing_is_left_out(tiny: Tiny) -> None:
         ranges(tiny(loss={"c8": 0}, tuning={"coefficients": ["c8"]}))
 
 
+@pytest.mark.parametrize(
+    ("stage", "weighing"),
+    [
+        ({"gan_every": 1}, {"c5", "c6", "c7", "c8", "c9", "c10"}),
+        ({}, {"c5", "c6", "c7"}),
+        ({"regularise": False}, {"c6"}),
+        ({"gan_every": 2, "regularise": False, "target": "barycenter"}, {"c8", "c9", "c10"}),
+    ],
+)
+def test_what_weighs_nothing_in_the_stage_is_left_out(tiny: Tiny, stage: dict[str, Any], weighing: set[str]) -> None:
+    assert ranges(tiny(stages={"joint": {"iterations": 1, **stage}})).keys() == weighing
+
+
 def test_the_search_starts_with_the_coefficients_of_the_loss(tiny: Tiny) -> None:
     parameters = tiny(loss={"c7": 1e5})
     study = optuna.create_study(sampler=sampler(parameters))

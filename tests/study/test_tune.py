@@ -121,6 +121,20 @@ def test_without_models_there_is_nothing_to_start_from(settings: Callable[..., c
         tune(settings(), ADDRESS, 1)
 
 
+def test_a_gan_that_was_never_trained_judges_no_coefficients(project: Path, tiny: Tiny) -> None:
+    trainer.train(tiny(stages={"joint": {"iterations": 2}}))
+    with pytest.raises(BruleError, match=r"models/gan\.safetensors: was never trained, but stage joint needs it"):
+        tune(tiny(), ADDRESS, 1)
+
+
+def test_a_stage_of_smaller_images_cannot_be_searched(settings: Callable[..., config.Config]) -> None:
+    small = settings().model_copy(
+        update={"stages": {"joint": settings().stages["joint"].model_copy(update={"image_size": 32})}}
+    )
+    with pytest.raises(BruleError, match=r"tuning\.stage: stage joint trains on images of 32 pixels, but scores are"):
+        tune(small, ADDRESS, 1)
+
+
 def test_snapshots_that_no_line_needs_are_removed(settings: Callable[..., config.Config], project: Path) -> None:
     tune(settings(), ADDRESS, 9)
     kept = [path for path in (project / "tuning/snapshots").iterdir() if path.is_file()]

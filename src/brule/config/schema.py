@@ -248,6 +248,7 @@ class Loss(Section):
     c9: Weight
     c10: Weight
     c10_entropy: Weight
+    """Weight of the cross-entropy within c10, as that of R_g within c6."""
     fake_gradient: bool | None = None
     """H(L(I_F) ‖ L): let the gradient through the fake image."""
     cycle: Weight | None = None
@@ -476,6 +477,11 @@ class Config(Section):
         if self.tuning.online and self.tuning.stage not in self.stages:
             raise ValueError(
                 f"tuning.stage names {quoted(self.tuning.stage)}, but `stages` has only {_list(self.stages)}"
+            )
+        if self.tuning.online and not self.stages[self.tuning.stage].iterations:
+            raise ValueError(
+                f"tuning.stage {self.tuning.stage} has no iterations, so nothing would be searched; give it some, or "
+                "name another"
             )
         if not any(stage.iterations for stage in self.stages.values()):
             raise ValueError("stages has no iterations at all; give at least one stage some")

@@ -136,12 +136,12 @@ def save(
     weights.save(path, KIND, header, tensors)
 
 
-def restore(path: Path | str, networks: Mapping[str, nn.Module]) -> None:
-    """The inverse of `save`: load these networks, under the names they were saved by.
+def restore(path: Path | str, networks: Mapping[str, nn.Module]) -> int:
+    """The inverse of `save`: load these networks, under the names they were saved by. Returns the iterations.
 
     Raises BruleError if the file is missing, damaged, too new or not a GAN, or if a network differs in size.
     """
-    _, tensors = weights.load(path, KIND)
+    header, tensors = weights.load(path, KIND)
     for name, network in networks.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         try:
@@ -150,3 +150,7 @@ def restore(path: Path | str, networks: Mapping[str, nn.Module]) -> None:
             raise BruleError(
                 f"{path}: its {name} does not have the sizes given in params.yaml; train a model of these sizes first"
             ) from None
+    try:
+        return int(header["iterations"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise BruleError(f"{path}: its header is damaged; {KIND.mend}") from None

@@ -13,7 +13,8 @@ from torch.autograd.function import once_differentiable
 from brule.maths.precision import full_precision
 
 PAPER_UNIT = 68 * 64 * 64
-"""A cross-entropy in nats per landmark weighs c / PAPER_UNIT: the paper's c2, c7 weigh a mean over K·D·D pixels."""
+"""A cross-entropy in nats per landmark weighs c / PAPER_UNIT: the paper's c2 and c7 weigh the mean over the K·D·D
+pixels of maps whose mass is 1 over all channels, 1/K in each."""
 
 
 def centres(size: int, like: Tensor) -> Tensor:

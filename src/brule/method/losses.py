@@ -1,7 +1,7 @@
 """Section 4: every loss as a pure function of tensors, named by its symbol. Coefficients are applied by the caller.
 
 Convention: images (B, 3, S, S) in [-1, 1]; points (B, K, 2) in the unit square; logits of D (B,). Cross-entropies are
-in nats per landmark; `PAPER_UNIT` turns the paper's c2, c7 (a mean over 68·64·64 pixels) into a weight per nat.
+in nats per landmark; `PAPER_UNIT` turns the paper's c2 and c7 into a weight per nat.
 """
 
 from dataclasses import dataclass
@@ -39,6 +39,8 @@ def barycenter_regulariser(X_L: Tensor, X_b: Tensor, terms: BarycenterTerms) -> 
 
     X_L: (B, N, 2); X_b: (M, 2), N = M for `index`. Returns a scalar, unit-square lengths squared. Section 4.
     """
+    if terms.coupling == "ot" and not torch.isfinite(X_L).all():  # no plan exists, and such a step is skipped
+        return X_L.sum() * torch.nan
     target = X_b.to(X_L).expand(len(X_L), -1, -1)  # (B, M, 2)
     translation = transport.translation(X_L, target)  # (B, 2)
     centred = X_L - X_L.mean(1, keepdim=True)

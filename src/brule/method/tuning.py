@@ -16,19 +16,26 @@ TRIAL = "tuning/trial"
 
 
 def ranges(config: Config) -> dict[str, FloatDistribution]:
-    """{c5: log-uniform in [c5 / range, c5 · range], …} of the coefficients that are searched for and are not 0.
+    """{c5: log-uniform in [c5 / range, c5 · range], …} of the coefficients that are searched for, are not 0, and weigh
+    something in `tuning.stage`.
 
     Raises BruleError where none is left.
     """
     loss, tuning = config.loss, config.tuning
-    values: dict[str, float] = {name: float(getattr(loss, name)) for name in tuning.coefficients}
+    stage = config.stages[tuning.stage]
+    weighs = {"c6": stage.target != "barycenter"} | dict.fromkeys(("c5", "c7"), bool(stage.regularise))
+    weighs |= dict.fromkeys(("c8", "c9", "c10"), bool(stage.gan_every))
+    values: dict[str, float] = {name: float(getattr(loss, name)) for name in tuning.coefficients if weighs[name]}
     found = {
         name: FloatDistribution(value / tuning.range, value * tuning.range, log=True)
         for name, value in values.items()
         if value > 0
     }
     if not found:
-        raise BruleError("tuning.coefficients: every one of them is 0 in `loss`; add one that is not")
+        raise BruleError(
+            f"tuning.coefficients: every one of them is 0 in `loss`, or weighs nothing in stage {tuning.stage}; add "
+            "another, or name another stage"
+        )
     return found
 
 

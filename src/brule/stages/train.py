@@ -118,6 +118,7 @@ def _train(training: Training, paths: Sequence[Path], checkpoint: Checkpoint) ->
         run.tags({"weights": files.sha((MODELS / "detector.safetensors").read_bytes())})
         if summary["collapsed"]:
             run.tags({"collapsed": summary["collapsed"]["sentence"]})
+    _pictures_back(checkpoint)
     print(verdict(summary))
     checkpoint.delete()
 
@@ -162,8 +163,7 @@ def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
         loop.restore(state)
         carried = state["carry"]
         if first:
-            for path in (checkpoint.folder / SAMPLES.name).glob("[!.]*"):  # DVC cleared the stage's outputs
-                files.write_bytes(SAMPLES / path.name, path.read_bytes())
+            _pictures_back(checkpoint)
             print(f"resuming at iteration {training.iteration} of {training.schedule.iterations}", file=sys.stderr)
     if carried["pace"] is None or carried["processes"] != processes:
         wanted = training.config.machine
@@ -173,6 +173,13 @@ def _begin(loop: Loop, checkpoint: Checkpoint) -> dict[str, Any]:
     machine.keep(pace)
     training.set_precision(pace.precision)
     return carried
+
+
+def _pictures_back(checkpoint: Checkpoint) -> None:
+    """Those that are missing: DVC clears a stage's outputs before it resumes, and before a second start is refused."""
+    for path in (checkpoint.folder / SAMPLES.name).glob("[!.]*"):
+        if not (SAMPLES / path.name).exists():
+            files.write_bytes(SAMPLES / path.name, path.read_bytes())
 
 
 class _Quiet:

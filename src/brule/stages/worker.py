@@ -49,6 +49,11 @@ def trained(config: Config, trials: int) -> tuple[Training, list[Path]]:
     stages, name = config.stages, config.tuning.stage
     if name not in stages:
         raise BruleError(f"tuning.stage names {quoted(name)}, but `stages` has only {', '.join(stages)}")
+    if stages[name].image_size:
+        raise BruleError(
+            f"tuning.stage: stage {name} trains on images of {stages[name].image_size} pixels, but scores are those of "
+            f"{config.prepare.image_size}; name another stage"
+        )
     # Long enough for as many lines as there are trials: its rates then hardly fall, as in the middle of a stage.
     stage = stages[name].model_copy(update={"iterations": config.tuning.iterations * (trials + 1)})
     train = config.train.model_copy(update={"ramp": 0, "initial": str(DETECTOR)})
@@ -56,7 +61,12 @@ def trained(config: Config, trials: int) -> tuple[Training, list[Path]]:
     inputs, paths = read_inputs(config)
     training = Training(config, inputs, machine.device(config.machine.device))
     n = training.networks
-    gan.restore(GAN, {"generator": n.G, "discriminator": n.D, "style": n.S, "noise_to_style": n.So})
+    turns = gan.restore(GAN, {"generator": n.G, "discriminator": n.D, "style": n.S, "noise_to_style": n.So})
+    if stage.gan_every and not turns:
+        raise BruleError(
+            f"{GAN}: was never trained, but stage {name} needs it; train it, or let tuning.stage name one without "
+            "gan_every"
+        )
     n.G_ema.module.load_state_dict(n.G.state_dict())
     return training, [*paths, GAN]
 

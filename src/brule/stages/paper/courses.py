@@ -220,7 +220,7 @@ def _tracked(name: str) -> tuple[Mapping[int, Any], npt.NDArray[Any], npt.NDArra
     run = need(store, store.finished(), name, rows()).runs[0]
     pictures = store.pictures(run, "samples")
     if not pictures:
-        raise BruleError(f"run {run.id} ({run.name}): MLflow has no pictures of it; lower train.sample_every")
+        raise BruleError(f"run {run.id} ({run.name}): MLflow has no pictures of it; lower machine.sample_every")
     return pictures, *store.course(run, _ALARMS), f" of the run {run.name}"
 
 
