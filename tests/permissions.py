@@ -18,6 +18,19 @@ def reachable() -> Iterator[Path]:
 
 
 @contextmanager
+def read_only() -> Iterator[None]:
+    """Within it, nothing can be written in the present folder, whoever owns it."""
+    place = Path.cwd()
+    before = place.stat().st_mode
+    place.chmod(0o555)
+    try:
+        with nobody():
+            yield
+    finally:
+        place.chmod(before)
+
+
+@contextmanager
 def nobody() -> Iterator[None]:
     """Within it, this process may not do what only root may."""
     root = os.geteuid() == 0

@@ -69,7 +69,8 @@ def test_every_command_exists(page: Path) -> None:
 
 @each_page
 def test_every_parameter_exists(page: Path) -> None:
-    spans = re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    spans = [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"-S '?[+~]*([\w.]+)", text)]
     sections = "|".join(Config.model_fields)
     named = {match for span in spans for match in re.findall(rf"(?<![\w./])(?:{sections})\.[a-z][\w.]*", span)}
     assert not named - parameters() - {"train.json", "barycenter.npy"}  # files

@@ -23,7 +23,7 @@ from brule.networks.generator import Generator
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
 sys.path.insert(0, str(Path(__file__).parent))
-from permissions import nobody, reachable
+from permissions import reachable, read_only
 from servers import write_detector
 
 STYLE = {"size": 8, "width": 4, "latent": 8, "depth": 2, "mixing": 0.9}
@@ -38,7 +38,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def project() -> Iterator[Path]:
-    """A detector, a GAN, a shape to draw and a photo; any user may read them, and only their owner may write here."""
+    """A detector, a GAN, a shape to draw and a photo, which any user may read."""
     with reachable() as folder:
         write_detector(folder / "models" / "detector.safetensors")
         torch.manual_seed(0)
@@ -74,7 +74,10 @@ def small_files() -> Iterator[None]:
 @pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize(
     ("lack", "cause"),
-    [(nobody, "no permission to write here; change"), (small_files, "the file is larger than its filesystem allows")],
+    [
+        (read_only, "no permission to write here; change"),
+        (small_files, "the file is larger than its filesystem allows"),
+    ],
     ids=["a read-only folder", "no room"],
 )
 def test_nothing_half_written_stays(

@@ -124,7 +124,7 @@ def test_what_is_not_a_whole_video_gets_one_sentence(
         list(frames(clip))
 
 
-def test_a_playlist_that_calls_itself_a_video_opens_no_other_file(clip: Path, tmp_path: Path) -> None:
+def test_a_playlist_that_calls_itself_a_video_opens_no_other_file(clip: Path) -> None:
     other = clip.with_name("other.ts")
     with av.open(str(clip)) as source, av.open(str(other), "w", format="mpegts") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -214,7 +214,7 @@ def test_smoothed_points_jitter_less_and_stay_near(hues: Detector) -> None:
         for smooth in (False, True)
     )
     assert np.diff(calm, axis=0).std() < 0.5 * np.diff(raw, axis=0).std()
-    np.testing.assert_allclose(calm[-1], raw.mean(0), atol=raw.std() if raw.std() < 1 else 1)
+    np.testing.assert_allclose(calm[-1], raw.mean(0), atol=1)
 
 
 def test_marks_lie_where_the_landmarks_are() -> None:

@@ -18,8 +18,6 @@ from brule.errors import BruleError
 sys.path.insert(0, str(Path(__file__).parent))
 import sections
 
-SPLITS = ("train", "validation", "test")
-
 
 @pytest.fixture
 def raw(tmp_path: Path, people: Path) -> Path:

@@ -64,15 +64,15 @@ def test_what_is_not_a_text_file_gets_one_sentence(tmp_path: Path):
 
 @pytest.mark.parametrize("draw", "abc")
 def test_the_committed_lists_are_nested_and_name_each_photo_once(draw):
-    ten, fifty = (read_names(LABELS / f"300w-{count}-{draw}.txt") for count in (10, 50))
-    assert (len(ten), len(fifty)) == (10, 50)
-    assert set(ten) < set(fifty)
-    for name in fifty:
+    ten, fifty, all_of_them = (read_names(LABELS / f"300w-{count}-{draw}.txt") for count in (10, 50, 157))
+    assert (len(ten), len(fifty), len(all_of_them)) == (10, 50, 157)
+    assert set(ten) < set(fifty) < set(all_of_them)
+    for name in all_of_them:
         folder, _, face = name.rpartition("/")
         assert folder in {"300w/afw", "300w/helen/trainset", "300w/lfpw/trainset"}
         assert "." not in face
-    photos = {name if "/lfpw/" in name else name.rpartition("_")[0] for name in fifty}
-    assert len(photos) == 50
+    photos = {name if "/lfpw/" in name else name.rpartition("_")[0] for name in all_of_them}
+    assert len(photos) == 157
 
 
 def test_the_draws_differ():

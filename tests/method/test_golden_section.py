@@ -63,11 +63,6 @@ def path(a_study: optuna.Study) -> list[Step]:
     return a_study.sampler.path(a_study)  # type: ignore[attr-defined]
 
 
-def essence(a_study: optuna.Study) -> list[tuple[float, ...]]:
-    """The path without the numbers of its trials, which depend on the workers."""
-    return [(s.line, s.direction, s.t, s.value, s.incumbent_value) for s in path(a_study)]
-
-
 def lines(a_study: optuna.Study) -> list[list[Step]]:
     """The start, and the lines after it."""
     return [list(steps) for _, steps in groupby(path(a_study), lambda step: step.line)]

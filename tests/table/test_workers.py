@@ -60,7 +60,7 @@ def repository(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{key}_NAME", "t")
         monkeypatch.setenv(f"GIT_{key}_EMAIL", "t@t")
     for words in (["init", "-q"], ["add", "params.yaml"], ["commit", "-q", "-m", "x"]):
-        subprocess.run(["git", *words], cwd=project, check=True)
+        subprocess.run(["git", "-c", "commit.gpgsign=false", *words], cwd=project, check=True)
     monkeypatch.chdir(project)
     return project
 
