@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from brule import tracking
+from brule import files, tracking
 from brule.config import Config, read
 from brule.data.schemes import Scheme
 from brule.detector import gan
@@ -166,7 +166,7 @@ def test_every_file_is_written_and_logged(project: Path, config: Config, run: Re
     assert saved["samples"]["frechet_images"] == 6 and run.seen["samples/frechet"] == saved["samples"]["frechet"]
     assert saved["samples"]["frechet"] > 3 * saved["samples"]["frechet_floor"] > 0, "an untrained GAN's, and noise"
     assert run.seen["samples/nme"] == saved["samples"]["nme"] and "evaluation/samples/nme" not in run.seen
-    assert run.opened == {"stage": "evaluate", "name": "default · synthetic · 64 px", "resume_id": "abc"}
+    assert (run.opened["stage"], run.opened["name"]) == ("evaluate", "default · synthetic · 64 px")
     assert json.loads(run.tagged["alarms"]) == report["alarms"], "the results table reads them there"
     assert (
         run.seen["test/nme"] == report["test"]["nme"]
@@ -209,15 +209,12 @@ def test_what_was_pulled_is_registered_as_it_was_measured(project: Path, config:
     assert "does not beat the floor" in run.tagged["mlflow.note.content"]
 
 
-def test_a_second_register_goes_on_with_the_run_of_the_first(
-    project: Path, config: Config, run: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluation.evaluate(config)
-    evaluation.register(config)
-    assert run.opened["resume_id"] == "abc", "that of results/run.json, which was trained here"
-    monkeypatch.setattr(registry, "origin", lambda name, weights: "the first" if name == "brule" else None)
-    evaluation.register(config)
-    assert run.opened["resume_id"] == "the first"
+def test_the_run_is_asked_for_by_its_id_and_by_its_weights(project: Path, config: Config, run: Recorder) -> None:
+    weights = files.sha((project / "models/detector.safetensors").read_bytes())
+    for stage in (evaluation.evaluate, evaluation.register):
+        stage(config)
+        assert run.opened["resume_id"] == "abc" and run.opened["tags"] == {"weights": weights}
+        assert run.seen["course/error NME"] == 8.0, "a new run has its course"
 
 
 def test_only_what_belongs_together_is_registered(project: Path, config: Config, run: Recorder) -> None:

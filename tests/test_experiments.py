@@ -1,8 +1,12 @@
 """Named experiments: merging, checking, and what DVC is told. DVC's own override code is the oracle."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -181,11 +185,13 @@ def test_the_command_that_is_shown_has_no_secrets(project: Path, capsys: pytest.
 
 
 DVC = """
-import pathlib, sys
+import pathlib, sys, time
 names, words = pathlib.Path("names"), sys.argv[2:]
 there = names.read_text().split() if names.exists() else []
 if words[0] == "list":
     print(*there)
+elif words[0] == "status" and pathlib.Path("waiting").exists():
+    print("Task Name Created Status", "1ab quarter 09:00 Failed", "2cd half 09:36 AM Queued", sep="\\n")
 elif words[0] == "rename":
     there = [word for word in there if word not in words[-2:]] + [words[-1]]
 elif words[0] == "remove":
@@ -195,6 +201,13 @@ elif words[0] == "run":
         print(*there, file=seen)
     if pathlib.Path("fails").exists():
         sys.exit(3)
+    if pathlib.Path("lasts").exists():
+        try:
+            pathlib.Path("began").touch()
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pathlib.Path("tidied").touch()
+            sys.exit(4)
     there += [] if "--queue" in words else [words[2]]
 names.write_text(" ".join(there))
 """
@@ -220,6 +233,37 @@ def test_an_earlier_experiment_goes_only_when_the_new_one_is_there(
     assert names.read_text() == "half.before" and "is now called half.before" in capfd.readouterr().err
     assert experiments.run(project, "half", wanted, replace=True) == 0
     assert names.read_text() == "half.before half", "what an earlier call set aside for good stays"
+
+
+def test_of_two_experiments_of_one_name_none_is_lost_in_the_queue(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "_DVC", (sys.executable, "-c", DVC))
+    (project / "waiting").touch()
+    (project / "experiments" / "quarter.yaml").touch()
+    with pytest.raises(BruleError, match=r"experiment half is already queued \(see dvc queue status\); wait, or dvc"):
+        experiments.run(project, "half", experiments.plan(project, "half"), replace=True)
+    assert experiments.run(project, "quarter", experiments.plan(project, "quarter")) == 0, "one that failed is over"
+
+
+def test_sigterm_reaches_dvc_as_ctrl_c_and_the_earlier_experiment_stays(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiments, "_DVC", (sys.executable, "-c", DVC))
+    wanted, before = experiments.plan(project, "half"), signal.getsignal(signal.SIGTERM)
+    experiments.run(project, "half", wanted)
+    (project / "lasts").touch()
+
+    def stop() -> None:
+        while not (project / "began").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        experiments.run(project, "half", wanted, replace=True)
+    assert (project / "tidied").exists() and (project / "names").read_text() == "half"
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_places_become_absolute_unless_git_has_the_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

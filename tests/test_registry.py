@@ -110,16 +110,6 @@ def test_versions_pile_up_only_with_new_weights_and_the_best_one_is_champion(
     assert all(store.get_run(version.run_id).info.status == "FINISHED" for version in versions)
 
 
-def test_the_run_behind_a_version_is_found_by_its_weights(root: Path, config: Config, weights: list[Path]) -> None:
-    assert registry.origin("brule", weights[0]) is None, "nobody has made the store"
-    with tracking.run(config, "register") as run:
-        registry.register(run, "brule", weights[0], GOOD)
-    assert registry.origin("brule", weights[0]) == run.id
-    assert registry.origin("brule", weights[1]) is None and registry.origin("other", weights[0]) is None
-    (root / "mlflow.db").write_bytes(b"no database")
-    assert registry.origin("brule", weights[0]) is None
-
-
 def test_what_learned_nothing_is_not_registered(
     root: Path, config: Config, weights: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

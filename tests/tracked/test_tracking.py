@@ -13,7 +13,7 @@ import pytest
 from brule import tracking
 from brule.config import Config
 from brule.errors import public
-from brule.tracking.store import closed, reason
+from brule.tracking.store import closed, place, reason
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -123,6 +123,31 @@ def test_a_run_that_is_not_there_is_begun_anew(root: Path, config: Config, capsy
     with tracking.run(config, "evaluate", resume_id="0" * 32) as run:
         assert run.id != "0" * 32 and not run.resumed
     assert "a new one is started" in capsys.readouterr().err
+
+
+def test_where_its_run_is_unknown_the_run_of_the_same_weights_goes_on(root: Path, config: Config) -> None:
+    def opened(stage: str, weights: str) -> tracking.Run:
+        with tracking.run(config, stage, resume_id="0" * 32, tags={"weights": weights}) as run:
+            return run
+
+    first, second, third = opened("evaluate", "one"), opened("register", "one"), opened("register", "another")
+    assert second.resumed and second.id == first.id and not third.resumed and third.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///mine.db", "sqlite:///{root}/mine.db"),
+        ("mlruns", "{root}/mlruns"),
+        ("file:mlruns", "file:{root}/mlruns"),
+        *((same, same) for same in ("sqlite:////x/a.db", "sqlite:///:memory:", "/x", "http://x:5000", "databricks")),
+    ],
+)
+def test_a_relative_place_is_one_in_the_project(
+    root: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    assert place() == expected.format(root=root.resolve())
 
 
 def test_a_deleted_experiment_is_one_sentence(root: Path, config: Config, capsys: pytest.CaptureFixture[str]) -> None:

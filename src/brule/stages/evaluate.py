@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     manifest, unpaired = prepared.load_manifest(prepared.CROPS), prepared.load_shapes(prepared.CROPS)
     X_b, gan, batch = _barycenter(detector), _gan(detector), config.evaluate.batch_size or _BATCH
     healthy = monitors.values(unpaired, X_b, detector.scheme.normaliser)
-    with _tracked(config, "evaluate", detector, trained) as run:
-        run.params(flatten(config))
+    with _tracked(config, "evaluate", detector, trained, course) as run:
         held_out = {name: prepared.load(prepared.CROPS, name, labels=True) for name in ("test", "validation")}
         splits = {name: measure(detector, part, X_b, batch) for name, part in held_out.items()}
         seen = splits["test" if len(splits["test"].images) else "validation"]
@@ -105,23 +104,25 @@ def register(config: Config) -> bool:
             f"{RESULTS}/metrics.json is not that of {MODELS}/detector.safetensors, whose validation NME is {found} and "
             f"not {told}; run dvc repro"
         )
-    if known := registry.origin(config.tracking.model, MODELS / "detector.safetensors"):
-        trained |= {"mlflow_run_id": known}  # registered before, by a run of its own
-    with _tracked(config, "register", detector, trained) as run:
-        if not run.resumed:
-            run.params(flatten(config))
-            for row in records.history("run dvc pull").to_dict("records"):
-                run.history({str(name): value for name, value in row.items() if value == value})  # blank is NaN
+    course = records.history("run dvc pull")
+    with _tracked(config, "register", detector, trained, course) as run:
         _log(run, report, int(trained.get("best_iteration", 0)))
         return _register(run, config, report, validation, detector)
 
 
+@contextmanager
 def _tracked(
-    config: Config, stage: str, detector: Detector, trained: Mapping[str, Any]
-) -> AbstractContextManager[tracking.Run]:
-    """The run of the training, continued; or a new one, where MLflow does not know it."""
+    config: Config, stage: str, detector: Detector, trained: Mapping[str, Any], course: pd.DataFrame
+) -> Iterator[tracking.Run]:
+    """The run of the training, continued; or a new one with its course, where MLflow does not know it."""
     name = tracking.title(config.data.source, detector.image_size)
-    return tracking.run(config, stage=stage, name=name, resume_id=trained.get("mlflow_run_id"))
+    tags = {"weights": files.sha((MODELS / "detector.safetensors").read_bytes())}
+    with tracking.run(config, stage=stage, name=name, resume_id=trained.get("mlflow_run_id"), tags=tags) as run:
+        if not run.resumed:
+            run.params(flatten(config))
+            for row in course.to_dict("records"):
+                run.history({str(name): value for name, value in row.items() if value == value})  # blank is NaN
+        yield run
 
 
 def _register(
@@ -226,8 +227,10 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         console.print(table)
     for sentence in (wording.verdict(report["test"]), *wording.warnings(report), *report["alarms"]):
         console.print(sentence, highlight=False, soft_wrap=True)
-    places = f"whole run on one page: {RESULTS}/report.html; figures: {FIGURES}/; model card: {MODELS}/README.md"
-    console.print(places, highlight=False, soft_wrap=True)
+    places = {"whole run on one page": RESULTS / "report.html", "figures": FIGURES, "model card": MODELS / "README.md"}
+    told = [f"{what}: {path}" for what, path in places.items() if path.exists()]
+    told += [] if told else ["the page and the figures of this run are not here; dvc pull brings them, or dvc repro"]
+    console.print("; ".join(told), highlight=False, soft_wrap=True)
 
 
 def _finite(value: Any) -> Any:

@@ -7,12 +7,14 @@ holds, where DVC leaves the parameters of the last run. Every value is checked b
 import copy
 import difflib
 import io
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -180,19 +182,35 @@ def text(overrides: Mapping[str, Any]) -> str:
 def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] = (), replace: bool = False) -> int:
     """Run or queue the experiment through the DVC command line; returns its exit status. Errors as `command`.
 
+    Ctrl-C and SIGTERM reach DVC as one Ctrl-C, at which it lets its stage save and puts git's HEAD back in its place.
     With `replace` an earlier experiment of this name goes once the new one is there, and stays if there is none. What
     is cached is not repeated, as it would be by DVC's own --force.
     """
     flags = list(flags)
-    with (
-        _aside(root, name, "--queue" in flags) if replace else nullcontext(),
-        subprocess.Popen(command(root, name, wanted, flags), cwd=root) as process,
-    ):
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _aside(root, name, "--queue" in flags) if replace else nullcontext():
+            words = command(root, name, wanted, flags)
+            # in a group of its own, so that no signal reaches it but through us
+            process = subprocess.Popen(words, cwd=root, stdin=subprocess.DEVNULL, process_group=0)
+            status, stopped = _ended(process)
+        if stopped:
+            raise KeyboardInterrupt
+        return status
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
+    """Its exit status, and whether it was told to stop."""
+    stopped = False
+    while True:
         try:
-            return process.wait()
-        except KeyboardInterrupt:  # DVC and its stage got it as well: let them save and tidy up
-            process.wait()
-            raise
+            return process.wait(), stopped
+        except KeyboardInterrupt:
+            stopped = True
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
 
 
 @contextmanager
@@ -221,8 +239,13 @@ def command(
 ) -> list[str]:
     """The command line of DVC that runs or queues the experiment, which it also prints.
 
-    Raises BruleError if the same commit already has an experiment of this name. With `replace` that one is removed.
+    Raises BruleError if the same commit already has an experiment of this name, or will have one, since of two the
+    later one is lost. With `replace` the one that it has is removed.
     """
+    if name in _queued(root):
+        raise BruleError(
+            f"experiment {name} is already queued (see dvc queue status); wait, or dvc queue remove {name}"
+        )
     if name in _names(root):
         if not replace:
             raise BruleError(f"experiment {name} already exists on this commit (see dvc exp show); --force replaces it")
@@ -241,6 +264,13 @@ def _names(root: Path) -> list[str]:
     """Of the experiments of this commit."""
     listed = [*_DVC, "exp", "list", "--name-only"]
     return subprocess.run(listed, cwd=root, capture_output=True, text=True, check=False).stdout.split()
+
+
+def _queued(root: Path) -> list[str]:
+    """Of the experiments that wait in the queue, or that its workers run."""
+    status = subprocess.run([*_DVC, "queue", "status"], cwd=root, capture_output=True, text=True, check=False)
+    rows = [line.split() for line in status.stdout.splitlines()]
+    return [row[1] for row in rows if len(row) > 2 and row[-1] in ("Queued", "Running")]
 
 
 def _exp(root: Path, verb: str, *words: str) -> None:

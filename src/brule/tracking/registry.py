@@ -126,21 +126,6 @@ def register(run: Run, name: str | None, weights: Path, measured: Measured) -> b
     return bool(kept)
 
 
-def origin(name: str, weights: Path) -> str | None:
-    """The run behind the version of the model that has these weights; None if there is none, or no store."""
-    if not available() or missing(store := place()):
-        return None
-    from mlflow import MlflowClient
-
-    try:
-        with opened(store):
-            client = MlflowClient(store)
-            known = _known(client, name, hashlib.sha256(weights.read_bytes()).hexdigest())
-            return str(client.get_model_version(name, known).run_id) if known else None
-    except Exception:  # whoever opens the store next says what is wrong with it
-        return None
-
-
 def fetch(uri: str, folder: Path) -> Path:
     """Download the weights of a registered model, `models:/brule@champion` or `models:/brule/3`, to this folder.
 

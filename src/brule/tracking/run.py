@@ -179,6 +179,7 @@ def run(
 ) -> Iterator[Run]:
     """Open a run, or continue `resume_id`, for the body of the `with`, whose end or error becomes the run's status.
 
+    Where the store has no such run, that of the same weights is continued, if `tags` name them as `weights`.
     The store is MLFLOW_TRACKING_URI, or else `mlflow.db` in the project's folder. `tags` are added to those of DVC and
     git, and RECIPE is kept with the run. Where the store cannot be opened, a sentence says so, and nothing is tracked.
     """
@@ -186,8 +187,9 @@ def run(
         say("MLflow is not installed, so this run is not tracked; `pip install mlflow` changes that")
         yield Run()
         return
-    current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage))
-    current.tags(tags or {})
+    tags = dict(tags or {})
+    current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage) | tags)
+    current.tags(tags)
     for path in RECIPE:
         if path.is_file():
             current.text(public(path.read_text(encoding="utf-8")), path.name)
@@ -225,6 +227,10 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
     if resume_id is not None and (continued := _continue(client, resume_id)) is not None:
         return continued
     found = client.get_experiment_by_name(experiment)
+    if found is not None and (same := _same_weights(client, found.experiment_id, tags)) is not None:
+        return same
+    if resume_id is not None:
+        say(f"this MLflow store has no run {resume_id}; a new one is started")
     if found is not None and found.lifecycle_stage != "active":
         raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it, or set another name")
     # A server knows where its artifacts belong. With a database they would land in the current folder.
@@ -245,10 +251,18 @@ def _continue(client: MlflowClient, id: str) -> Run | None:
             raise
         found = None
     if found is None or found.info.lifecycle_stage != "active":
-        say(f"this MLflow store has no run {id}; a new one is started")
         return None
     client.update_run(id, status="RUNNING")
     return Run(client, id, resumed=True)
+
+
+def _same_weights(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
+    """The last run whose detector has these weights, set running again: it began here when they were pulled."""
+    if "weights" not in tags:
+        return None
+    wanted = f"tags.weights = '{tags['weights']}'"
+    found = client.search_runs([experiment], wanted, order_by=["attributes.start_time DESC"], max_results=1)
+    return _continue(client, found[0].info.run_id) if found else None
 
 
 def _tags(stage: str) -> dict[str, str]:

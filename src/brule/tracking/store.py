@@ -36,8 +36,19 @@ _MENDS = {
 
 
 def place() -> str:
-    """The store's address: MLFLOW_TRACKING_URI, else the database in the project's folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{own()}"
+    """The store's address: MLFLOW_TRACKING_URI, else the database in the project's folder.
+
+    A relative path is one from there, too: where DVC runs a stage in a temporary folder, a store would go with it.
+    """
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if not given:
+        return f"{_SQLITE}{own()}"
+    scheme = next((each for each in (_SQLITE, "file:") if given.startswith(each)), "")
+    path = given.removeprefix(scheme)
+    other = not scheme and (":" in given or given.startswith("databricks"))  # an address, or MLflow's own word
+    if other or path.startswith(("/", ":")):
+        return given
+    return f"{scheme}{root().resolve() / path}"
 
 
 def own() -> Path:
