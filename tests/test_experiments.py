@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -246,9 +247,11 @@ def test_of_two_experiments_of_one_name_none_is_lost_in_the_queue(
     assert experiments.run(project, "quarter", experiments.plan(project, "quarter")) == 0, "one that failed is over"
 
 
+@pytest.mark.parametrize("place", [signal.default_int_handler, signal.SIG_IGN], ids=["terminal", "background"])
 def test_sigterm_reaches_dvc_as_ctrl_c_and_the_earlier_experiment_stays(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, place: Any
 ) -> None:
+    outside = signal.signal(signal.SIGINT, place)
     monkeypatch.setattr(experiments, "_DVC", (sys.executable, "-c", DVC))
     wanted, before = experiments.plan(project, "half"), signal.getsignal(signal.SIGTERM)
     experiments.run(project, "half", wanted)
@@ -260,8 +263,12 @@ def test_sigterm_reaches_dvc_as_ctrl_c_and_the_earlier_experiment_stays(
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=stop, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        experiments.run(project, "half", wanted, replace=True)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            experiments.run(project, "half", wanted, replace=True)
+        assert signal.getsignal(signal.SIGINT) == place
+    finally:
+        signal.signal(signal.SIGINT, outside)
     assert (project / "tidied").exists() and (project / "names").read_text() == "half"
     assert signal.getsignal(signal.SIGTERM) == before
 

@@ -190,15 +190,22 @@ def run(root: Path, name: str, wanted: Mapping[str, Any], flags: Iterable[str] =
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _aside(root, name, "--queue" in flags) if replace else nullcontext():
-            words = command(root, name, wanted, flags)
-            # in a group of its own, so that no signal reaches it but through us
-            process = subprocess.Popen(words, cwd=root, stdin=subprocess.DEVNULL, process_group=0)
-            status, stopped = _ended(process)
+            status, stopped = _ended(_started(command(root, name, wanted, flags), root))
         if stopped:
             raise KeyboardInterrupt
         return status
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _started(words: list[str], root: Path) -> subprocess.Popen[bytes]:
+    """In a group of its own: no signal reaches it but through us. It heeds a Ctrl-C even if we, in the background, may
+    not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(words, cwd=root, stdin=subprocess.DEVNULL, process_group=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> tuple[int, bool]:
