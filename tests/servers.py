@@ -25,7 +25,7 @@ from brule.networks.hourglass import LandmarkEncoder
 SOURCE = Path(detector.__file__).parents[2]
 NAMES = ["left eye", "right eye", "mouth, or what is left of it"]
 COMMAND = [sys.executable, "-m", "brule"]
-_PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Server(NamedTuple):
@@ -41,7 +41,7 @@ class Server(NamedTuple):
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with _PROXYLESS.open(request, timeout=60) as response:
+            with PROXYLESS.open(request, timeout=60) as response:
                 return response.status, json.loads(response.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())
@@ -89,7 +89,7 @@ def start_mlflow(model: str, cwd: Path) -> Server:
     server, end = Server(process, f"http://127.0.0.1:{port}"), time.monotonic() + 300
     while process.poll() is None and time.monotonic() < end:
         try:
-            _PROXYLESS.open(f"{server.address}/ping", timeout=5).close()
+            PROXYLESS.open(f"{server.address}/ping", timeout=5).close()
             return server
         except OSError:
             time.sleep(0.1)

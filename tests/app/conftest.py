@@ -1,6 +1,7 @@
 """A small detector with its GAN, a few photos, and their server on a port of its own."""
 
 import json
+import sys
 import threading
 import time
 import urllib.error
@@ -29,7 +30,9 @@ from brule.networks.generator import Generator
 from brule.networks.hourglass import LandmarkEncoder
 from brule.networks.style import NoiseToStyle, StyleEncoder
 
-_PROXYLESS = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from servers import PROXYLESS
+
 SCHEME = Scheme(("left_eye", "right_eye", "nose <b>", "mouth"), (1, 0, 2, 3), (0, 1), ((0, 1), (2, 3)))
 MODEL: dict[str, Any] = {
     "condition_sigma": 1.25,
@@ -94,7 +97,7 @@ class Site:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(f"{self.address}{path}", data, named)
         try:
-            answer = _PROXYLESS.open(request, timeout=30)
+            answer = PROXYLESS.open(request, timeout=30)
         except urllib.error.HTTPError as error:
             answer = error
         body, told = answer.read(), {name.lower(): value for name, value in answer.headers.items()}

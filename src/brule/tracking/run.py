@@ -189,7 +189,8 @@ def run(
         return
     tags = dict(tags or {})
     current = _open(config.tracking.experiment, name or os.environ.get("DVC_EXP_NAME"), resume_id, _tags(stage) | tags)
-    current.tags(tags)
+    if current.resumed:
+        current.tags(tags)
     for path in RECIPE:
         if path.is_file():
             current.text(public(path.read_text(encoding="utf-8")), path.name)
@@ -227,12 +228,12 @@ def _connect(uri: str, experiment: str, name: str | None, resume_id: str | None,
     if resume_id is not None and (continued := _continue(client, resume_id)) is not None:
         return continued
     found = client.get_experiment_by_name(experiment)
+    if found is not None and found.lifecycle_stage != "active":
+        raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it, or set another name")
     if found is not None and (same := _same_weights(client, found.experiment_id, tags)) is not None:
         return same
     if resume_id is not None:
         say(f"this MLflow store has no run {resume_id}; a new one is started")
-    if found is not None and found.lifecycle_stage != "active":
-        raise BruleError(f"tracking.experiment: {experiment} was deleted in MLflow; restore it, or set another name")
     # A server knows where its artifacts belong. With a database they would land in the current folder.
     location = None if uri.startswith("http") else database.artifacts(own())
     id = found.experiment_id if found is not None else client.create_experiment(experiment, artifact_location=location)

@@ -40,15 +40,11 @@ def place() -> str:
 
     A relative path is one from there, too: where DVC runs a stage in a temporary folder, a store would go with it.
     """
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if not given:
-        return f"{_SQLITE}{own()}"
-    scheme = next((each for each in (_SQLITE, "file:") if given.startswith(each)), "")
-    path = given.removeprefix(scheme)
-    other = not scheme and (":" in given or given.startswith("databricks"))  # an address, or MLflow's own word
-    if other or path.startswith(("/", ":")):
-        return given
-    return f"{scheme}{root().resolve() / path}"
+    given = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{own()}"
+    relative = re.fullmatch(
+        rf"({_SQLITE}|file:|)(?!/|databricks)([^:]+)", given
+    )  # databricks: MLflow's word for a server
+    return f"{relative[1]}{root().resolve() / relative[2]}" if relative else given
 
 
 def own() -> Path:
